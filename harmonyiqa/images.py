@@ -14,8 +14,7 @@ from harmonyiqa.errors import UserError
 
 DEFAULT_MAX_PIXELS = 178_956_970  # where Pillow itself would stop: half a GiB of RGB
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
-# No other decoder sees a user's bytes. MPO is the JPEG with a second picture inside that many phones write.
-_FORMATS = ("BMP", "JPEG", "MPO", "PNG", "TIFF", "WEBP")
+_FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")  # no other decoder sees a user's bytes
 _PILLOW_LIMIT = threading.Lock()
 
 ImageSource: TypeAlias = str | Path | Image.Image | np.ndarray | BinaryIO
