@@ -1,8 +1,8 @@
 """How well predictions agree with people: SRCC, KRCC, PLCC raw, PLCC after a logistic fit, RMSE.
 
-Every metric takes two arrays of shape (N,), finite, predictions first. A correlation of a constant array does
-not exist: that raises ``MetricError`` and is never turned into 0 or NaN. Rank correlations are computed on raw
-predictions only: a fitted curve may fall, and would hide a flipped sign.
+Every metric takes two arrays of shape (N,), finite, predictions first. A correlation of a constant array
+does not exist: that raises ``MetricError`` and is never turned into 0 or NaN. Rank correlations are computed
+on raw predictions only: a fitted curve may fall, and would hide a flipped sign.
 """
 
 import numpy as np
@@ -70,7 +70,7 @@ def plcc_fitted(pred: ArrayLike, mos: ArrayLike) -> float:
     """Pearson's correlation of the MOS with the predictions mapped through ``fit_logistic``.
 
     The fit undoes a scale that is monotone but not linear. It may also fall, so a predictor with a flipped
-    sign still scores high here: read it beside SRCC. Not comparable with the raw ``plcc``. Range about 0 to 1.
+    sign still scores high here: read it beside SRCC. Not comparable with ``plcc``. Range about 0 to 1.
 
     Args:
         pred: predictions, shape (N,), N > 4.
@@ -127,25 +127,29 @@ def logistic(x: Floats, parameters: Floats) -> Floats:
     return lower + (upper - lower) * special.expit(steepness * (x - middle))
 
 
-def fit_logistic(x: Floats, y: Floats, *, start: Floats | None = None, tolerance: float = 1e-6) -> Floats:
-    """Least-squares parameters of ``logistic`` that map predictions x onto MOS y.
+def fit_logistic(
+    pred: ArrayLike, mos: ArrayLike, *, start: Floats | None = None, tolerance: float = 1e-6
+) -> Floats:
+    """Least-squares parameters of ``logistic`` that map predictions onto MOS, shape (4,).
 
     The fit starts at [max y, min y, mean x, std x / 4] and runs on standardised values, so that it does not
     depend on the units. It looks for the steepness where VQEG has 1 / |b4|: the same curves, but nothing to
     divide by zero, and no wall between rising and falling ones.
 
     Args:
-        x: predictions, shape (N,), N > 4, not constant.
-        y: mean opinion scores, shape (N,), not constant.
+        pred: predictions, shape (N,), N > 4.
+        mos: mean opinion scores, shape (N,).
         start: parameters to start from instead (a resample starts at the full sample's).
-        tolerance: the fit ends when the squared error falls by a smaller share than this. At 1e-6 the PLCC of a
-            predictor above 0.7 is within 2e-5 of the optimum's.
+        tolerance: the fit ends when the squared error falls by a smaller share than this. At 1e-6 a PLCC
+            above 0.7 is within 2e-5 of the optimum's.
 
     Raises:
-        MetricError: N is too small, or the fit does not converge (it happens where x says next to nothing of y).
+        MetricError: as ``srcc``, N is too small, or the fit does not converge (it happens where predictions
+            say next to nothing of the MOS).
 
     Source: VQEG (2000), "Final report on the validation of objective models of video quality assessment".
     """
+    x, y = _checked(pred, mos)
     if x.size <= len(PARAMETERS):
         raise MetricError(
             f"{x.size} values are too few for the logistic fit; it needs at least {len(PARAMETERS) + 1}"
@@ -203,8 +207,8 @@ def _finite(pred: ArrayLike, mos: ArrayLike) -> tuple[Floats, Floats]:
         bad = np.flatnonzero(~np.isfinite(values))
         if bad.size:
             raise MetricError(
-                f"{bad.size} of {values.size} {name} are not finite (the first, {values[bad[0]]}, at index {bad[0]}); "
-                "leave those rows out and say so"
+                f"{bad.size} of {values.size} {name} are not finite (first: {values[bad[0]]} at index "
+                f"{bad[0]}); leave them out and say so"
             )
     return x, y
 

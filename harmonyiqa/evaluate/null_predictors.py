@@ -1,0 +1,86 @@
+"""Predictors that never see a pixel. A model that does not beat them has learnt nothing from images.
+
+Both learn from training rows only and are told which method made an image. On HarmonyIQAD they come close to
+published models, so they stand beside every result.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from harmonyiqa.data.manifest import Row
+from harmonyiqa.errors import UserError
+from harmonyiqa.metrics import Floats
+
+SIBLING_WEIGHT = 0.8
+
+
+def method_mean(train: Sequence[Row], rows: Sequence[Row]) -> Floats:
+    """The mean training MOS of each row's method, shape (len(rows),).
+
+    A method that training never saw gets the mean over all training rows.
+
+    Args:
+        train: rows with MOS and method.
+        rows: rows with method; their MOS is not looked at.
+
+    Raises:
+        UserError: if there are no training rows, or one has no MOS or no method.
+    """
+    means, overall = _method_means(train)
+    return np.array([means.get(row.method, overall) for row in rows], dtype=np.float64)
+
+
+def content_sibling(train: Sequence[Row], rows: Sequence[Row]) -> Floats:
+    """The method mean + 0.8 x how far training images of the same content and group lie from theirs.
+
+    It shows what a split is worth: where no content stands in training too, it equals the method mean.
+
+    Args:
+        train: rows with MOS, method and content.
+        rows: rows with method and content; their MOS is not looked at.
+
+    Returns:
+        Predicted MOS, shape (len(rows),).
+
+    Raises:
+        UserError: if there are no training rows, or one has no MOS or no method.
+    """
+    means, overall = _method_means(train)
+    residuals: dict[tuple[str | None, str | None], list[float]] = defaultdict(list)
+    for row in train:
+        residuals[row.content, row.group].append(_mos(row) - means[row.method])
+    siblings = {key: SIBLING_WEIGHT * float(np.mean(values)) for key, values in residuals.items()}
+    return np.array(
+        [means.get(row.method, overall) + siblings.get((row.content, row.group), 0.0) for row in rows],
+        dtype=np.float64,
+    )
+
+
+def null_predictors(train: Sequence[Row], rows: Sequence[Row]) -> dict[str, Floats]:
+    """Those that the rows allow: none without methods, no content sibling without contents."""
+    predictors = {}
+    if train and all(row.method for row in (*train, *rows)):
+        predictors["method mean"] = method_mean(train, rows)
+        if all(row.content for row in (*train, *rows)):
+            predictors["content sibling"] = content_sibling(train, rows)
+    return predictors
+
+
+def _method_means(train: Iterable[Row]) -> tuple[dict[str | None, float], float]:
+    by_method: dict[str | None, list[float]] = defaultdict(list)
+    for row in train:
+        if row.method is None:
+            raise UserError(f"training row {row.image} has no method; the null predictors need one")
+        by_method[row.method].append(_mos(row))
+    if not by_method:
+        raise UserError("there are no training rows to learn the null predictors from")
+    overall = float(np.mean([mos for values in by_method.values() for mos in values]))
+    return {method: float(np.mean(values)) for method, values in by_method.items()}, overall
+
+
+def _mos(row: Row) -> float:
+    if row.mos is None:
+        raise UserError(f"training row {row.image} has no MOS; the null predictors need one")
+    return row.mos
