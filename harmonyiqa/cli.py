@@ -1,0 +1,135 @@
+"""The `harmonyiqa` command: parse, call one function, print. Errors become one line and an exit status here."""
+
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harmonyiqa import __version__
+from harmonyiqa.errors import UserError
+from harmonyiqa.files import resource_folder
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand: the function whose signature is its command line.
+
+    Attributes:
+        help: one line for the list of commands.
+        function: `module:name`, imported only when the command runs, so that `--help` stays quick.
+        positional: the argument that takes one or more bare words, if any.
+    """
+
+    help: str
+    function: str
+    positional: str | None = None
+
+
+COMMANDS: dict[str, Command] = {
+    "score": Command("score images, folders or a manifest", "harmonyiqa.scoring.command:score", "paths"),
+    "train": Command("train stage 1 or 2 from a YAML file of configs/", "harmonyiqa.train.command:train"),
+    "evaluate": Command("agreement of predictions with MOS: SRCC, KRCC, PLCC", "harmonyiqa.pipelines:evaluate"),
+    "baselines": Command("score a manifest with full-reference metrics", "harmonyiqa.baselines.command:baselines"),
+    "data folder": Command("a folder of images -> manifest", "harmonyiqa.data.commands:folder"),
+    "data check": Command("is a manifest complete and sound?", "harmonyiqa.data.commands:check"),
+    "data split": Command("train, val and test, by content or by method", "harmonyiqa.data.commands:split"),
+    "data synthesize": Command("photos + regions -> composites of known severity", "harmonyiqa.synthesize.command:synthesize"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0 all done; 1 some inputs failed, each with its reason; 2 wrong usage, settings or files, in one line.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["--version"]:
+        print(__version__)
+        return 0
+    name = next((n for n in (" ".join(words[:2]), *words[:1]) if n in COMMANDS), None)
+    if name is None:
+        return _overview(words)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for chatty in ("httpx", "datasets", "filelock", "jsonargparse"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    try:
+        return run(name, words[len(name.split()) :])
+    except UserError as error:
+        print(f"harmonyiqa {name}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader (head, less) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def run(name: str, words: Sequence[str]) -> int:
+    """Parse the words of one command and call its function."""
+    command = COMMANDS[name]
+    module, _, attribute = command.function.partition(":")
+    function = getattr(importlib.import_module(module), attribute)
+    parser, call = (_train_parser if name == "train" else _parser)(name, command, function)
+    try:
+        arguments = parser.parse_args(list(words))
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+    return call(parser.instantiate_classes(arguments)) or 0
+
+
+def _parser(name: str, command: Command, function: Callable[..., Any]) -> tuple[Any, Callable[[Any], Any]]:
+    parser = _new_parser(name, function)
+    if command.positional:
+        parser.add_argument(command.positional, nargs="+", metavar="PATH", help="files, folders or a manifest")
+    parser.add_function_arguments(function, skip={command.positional} if command.positional else None)
+    return parser, lambda arguments: function(**vars(arguments))
+
+
+def _train_parser(name: str, command: Command, function: Callable[..., Any]) -> tuple[Any, Callable[[Any], Any]]:
+    """Settings at the top level, so that YAML keys and options read `--optim.epochs 3`."""
+    from harmonyiqa.config import TrainSettings
+
+    parser = _new_parser(name, function)
+    parser.add_argument("--config", action="config", help="a YAML file: a path, or the name of a shipped one")
+    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint of the run folder")
+    parser.add_class_arguments(TrainSettings)
+
+    def call(arguments: Any) -> Any:
+        values = {k: v for k, v in vars(arguments).items() if k not in ("config", "resume")}
+        return function(TrainSettings(**values), resume=arguments.resume)
+
+    return parser, call
+
+
+def _new_parser(name: str, function: Callable[..., Any]) -> Any:
+    from jsonargparse import ArgumentParser
+
+    return ArgumentParser(prog=f"harmonyiqa {name}", description=(function.__doc__ or "").strip().split("\n\n")[0])
+
+
+def find_config(name: str) -> str:
+    """A YAML file by path, or a shipped one by name (`tiny_stage1.yaml`)."""
+    shipped = resource_folder("configs") / Path(name).name
+    return str(shipped) if not Path(name).exists() and shipped.exists() else name
+
+
+def _overview(words: Sequence[str]) -> int:
+    lines = ["usage: harmonyiqa COMMAND ...", "", "Does this composite image look right to people?", "", "commands:"]
+    lines += [f"  {name:<16} {command.help}" for name, command in COMMANDS.items()]
+    lines += ["", "harmonyiqa COMMAND --help shows a command's options."]
+    asked = not words or words[0] in ("-h", "--help") or (len(words) > 1 and words[1] in ("-h", "--help"))
+    if asked:
+        print("\n".join(lines))
+        return 0 if words else 2
+    print(f"harmonyiqa: there is no command {' '.join(words[:2])!r}; see harmonyiqa --help", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

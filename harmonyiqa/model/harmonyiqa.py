@@ -1,0 +1,253 @@
+"""The scorer: InternVL, LoRA adapters, a score head, and the plain way to score an image."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from peft import PeftModel
+from PIL import Image
+from torch import nn
+from torch.nn import functional as F
+from transformers import InternVLForConditionalGeneration
+
+from harmonyiqa.config import ModelSettings
+from harmonyiqa.errors import UserError
+from harmonyiqa.images import open_rgb
+from harmonyiqa.model.head import ScoreHead
+from harmonyiqa.model.inputs import IGNORED, Batch, Example, Inputs
+
+Picture = str | Path | Image.Image | np.ndarray | torch.Tensor
+_SENTENCE_TOKENS = 24  # a whole score sentence and a little more
+
+
+class HarmonyIQA(nn.Module):
+    """Scores how harmonious a composite image looks to people, from 0 to 100; higher is better.
+
+    Paper, section III: InternViT, projector, LLM; the last hidden state of the token just before the score goes to a
+    two-layer head. With a reference (the untouched photo) the score is full-reference, else no-reference.
+
+    >>> model = HarmonyIQA.from_pretrained()             # the bundled model; or a folder, or a hub id
+    >>> model.score("photo.jpg")                         # doctest: +SKIP
+    63.4
+
+    Args:
+        backbone: a native InternVL model, adapters already inside if it has any.
+        inputs: builds what it reads.
+        settings: prompt, MOS scale and so on; saved with the model.
+        name: what predictions call this model.
+        adapters: peft's wrapper around `backbone`, if it has adapters.
+    """
+
+    lower_better: ClassVar[bool] = False
+    score_range: ClassVar[tuple[float, float]] = (0.0, 100.0)
+    accepts_loss_kwargs: ClassVar[bool] = True  # Trainer: forward divides by num_items_in_batch itself
+
+    def __init__(
+        self,
+        backbone: InternVLForConditionalGeneration,
+        inputs: Inputs,
+        settings: ModelSettings,
+        name: str,
+        adapters: PeftModel | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.inputs = inputs
+        self.settings = settings
+        self.name = name
+        # a tuple hides the wrapper from nn.Module, or every weight would be registered twice
+        self._adapters = (adapters,)
+        self.score_head: ScoreHead | None = None
+        if settings.has_score_head:
+            self.add_score_head()
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | Path | None = None,
+        *,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        revision: str | None = None,
+        local_files_only: bool = False,
+    ) -> "HarmonyIQA":
+        """Load a scorer.
+
+        Args:
+            name_or_path: None for the bundled model (no network), a folder, or a hub id.
+            device: default: CPU.
+            dtype: default: float32 on the CPU, the stored type elsewhere. The head is always float32.
+            revision: hub branch, tag or commit.
+            local_files_only: never ask the hub.
+
+        Raises:
+            UserError: nothing is there, or a file is missing or damaged.
+        """
+        from harmonyiqa.model.storage import load
+
+        return load(name_or_path, device=device, dtype=dtype, revision=revision, local_files_only=local_files_only)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write weights (safetensors), settings, prompt and tokenizer; see `harmonyiqa.model.storage`."""
+        from harmonyiqa.model.storage import save
+
+        save(self, folder)
+
+    @property
+    def adapters(self) -> PeftModel | None:
+        """peft's wrapper around the backbone, or None without adapters."""
+        return self._adapters[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.backbone.device
+
+    def add_score_head(self) -> None:
+        """Give the model a score head with random weights (start of stage 2)."""
+        self.score_head = ScoreHead(self.backbone.config.text_config.hidden_size).to(self.device)
+
+    # --- scoring -------------------------------------------------------------------------------------------------
+
+    def prepare(self, image: Image.Image, reference: Image.Image | None = None) -> Example:
+        """CPU work for one image; see `Inputs.prepare`."""
+        return self.inputs.prepare(image, reference)
+
+    def collate(self, examples: Sequence[Example]) -> Batch:
+        """Batch examples; see `Inputs.collate`."""
+        return self.inputs.collate(examples)
+
+    @torch.inference_mode()
+    def predict(self, batch: Batch) -> torch.Tensor:
+        """Scores of a batch by the head: (N,) float32 on the MOS scale, one forward, no `lm_head`.
+
+        Raises:
+            UserError: the model has no score head (only stage 1 was trained): use `predict_text`.
+        """
+        if self.score_head is None:
+            raise UserError(f"{self.name} has no score head: it was trained in stage 1 only; ask for its text score")
+        batch = batch.to(self.device)
+        return self._to_mos(self.score_head(self._hidden(batch.input_ids, batch.attention_mask, batch.pixel_values)[:, -1]))
+
+    @torch.inference_mode()
+    def predict_text(self, batch: Batch) -> list[str]:
+        """Greedily generated score sentences of a batch, for `Prompt.parse_score`."""
+        batch = batch.to(self.device)
+        answer = len(self.inputs.answer)
+        ids = self.backbone.generate(
+            input_ids=batch.input_ids[:, :-answer],
+            attention_mask=batch.attention_mask[:, :-answer],
+            pixel_values=batch.pixel_values,
+            max_new_tokens=_SENTENCE_TOKENS,
+            do_sample=False,
+            eos_token_id=self.inputs.end_id,
+            pad_token_id=self.inputs.end_id,
+        )
+        new = ids[:, batch.input_ids.shape[1] - answer :]
+        return [s.strip() for s in self.inputs.tokenizer.batch_decode(new, skip_special_tokens=True)]
+
+    def score(
+        self, images: Picture | Sequence[Picture], reference: Picture | Sequence[Picture] | None = None
+    ) -> float | list[float]:
+        """Score one image or several.
+
+        Args:
+            images: a path, PIL image, array (H, W[, 3|4]) or tensor (3, H, W) in 0..1; or a list of these; or a tensor
+                (N, 3, H, W).
+            reference: the untouched photo of each, in the same form; one reference serves all images.
+
+        Returns:
+            The MOS estimate, a float for one image and a list for several. A model without a score head (stage 1)
+            generates its sentence.
+
+        Raises:
+            UserError: an image cannot be read, the lengths differ, or a sentence holds no score.
+        """
+        several, pictures = _as_list(images)
+        references: list[Any] = [None] * len(pictures)
+        if reference is not None:
+            _, references = _as_list(reference)
+            references = references * len(pictures) if len(references) == 1 else references
+            if len(references) != len(pictures):
+                raise UserError(f"{len(pictures)} images but {len(references)} references: give one, or one for each")
+        scores = []
+        for picture, other in zip(pictures, references, strict=True):
+            example = self.prepare(_open(picture), None if other is None else _open(other))
+            scores.append(self._score_batch(self.collate([example]))[0])
+        return scores if several else scores[0]
+
+    def _score_batch(self, batch: Batch) -> list[float]:
+        if self.score_head is not None:
+            return self.predict(batch).tolist()
+        scores = []
+        for sentence in self.predict_text(batch):
+            score = self.inputs.prompt.parse_score(sentence)
+            if score is None:
+                raise UserError(f"the model's sentence holds no score: {sentence!r}")
+            scores.append(score)
+        return scores
+
+    # --- training ------------------------------------------------------------------------------------------------
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        pixel_values: torch.Tensor,
+        labels: torch.Tensor,
+        num_items_in_batch: torch.Tensor | float | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Training loss of the model's stage.
+
+        Args:
+            input_ids: (N, L).
+            attention_mask: (N, L).
+            pixel_values: (tiles, 3, S, S).
+            labels: stage 1: (N, L) token ids, -100 where there is no loss; stage 2: (N,) MOS.
+            num_items_in_batch: labels in the whole step, over all accumulated batches and processes.
+
+        Returns:
+            `loss`; in stage 2 also `scores` (N,), on the MOS scale.
+        """
+        hidden = self._hidden(input_ids, attention_mask, pixel_values)
+        if self.score_head is None:
+            target = labels[:, 1:]
+            kept = target != IGNORED
+            logits = self.backbone.lm_head(hidden[:, :-1][kept])  # at labelled positions only
+            total = F.cross_entropy(logits.float(), target[kept], reduction="sum")
+            return {"loss": total / (kept.sum() if num_items_in_batch is None else num_items_in_batch)}
+        output = self.score_head(hidden[:, -1])
+        target = (labels.float() - self.settings.mos_mean) / self.settings.mos_std
+        total = F.mse_loss(output, target, reduction="sum")
+        items = len(target) if num_items_in_batch is None else num_items_in_batch
+        return {"loss": total / items, "scores": self._to_mos(output)}
+
+    def _hidden(self, ids: torch.Tensor, mask: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+        """(N, L, width): the LLM's last hidden states, without `lm_head`."""
+        return self.backbone.model(
+            input_ids=ids, attention_mask=mask, pixel_values=pixels, use_cache=False
+        ).last_hidden_state
+
+    def _to_mos(self, normalised: torch.Tensor) -> torch.Tensor:
+        return normalised.float() * self.settings.mos_std + self.settings.mos_mean
+
+
+def _as_list(pictures: Any) -> tuple[bool, list[Any]]:
+    """Whether several were given, and the list of them."""
+    if isinstance(pictures, torch.Tensor):
+        return (True, list(pictures)) if pictures.ndim == 4 else (False, [pictures])
+    if isinstance(pictures, list | tuple):
+        return True, list(pictures)
+    return False, [pictures]
+
+
+def _open(picture: Picture) -> Image.Image:
+    if isinstance(picture, torch.Tensor):
+        if picture.ndim != 3 or picture.shape[0] != 3:
+            raise UserError(f"a tensor of shape {tuple(picture.shape)} is not an image: give (3, H, W) in 0..1")
+        picture = picture.detach().cpu().float().permute(1, 2, 0).numpy()
+    return open_rgb(picture)
+
+

@@ -1,0 +1,27 @@
+"""The score head."""
+
+import torch
+from torch import nn
+
+HIDDEN = 2048
+
+
+class ScoreHead(nn.Module):
+    """Two-layer MLP from the hidden state just before the score to the normalised MOS (paper, section III-A).
+
+    Always float32: in bf16 neighbouring scores would tie.
+
+    Args:
+        width: size of the LLM's hidden state.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear_1 = nn.Linear(width, HIDDEN)
+        self.act = nn.GELU()
+        self.linear_2 = nn.Linear(HIDDEN, 1)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """(N, width) any float type -> (N,) float32, in units of (MOS - mean) / std."""
+        with torch.autocast(hidden.device.type, enabled=False):
+            return self.linear_2(self.act(self.linear_1(hidden.float()))).squeeze(-1)

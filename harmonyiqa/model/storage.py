@@ -1,0 +1,237 @@
+"""A saved model is a folder, in one of two layouts.
+
+- ``full``: every weight. ``model.safetensors`` and ``config.json`` are a native InternVL checkpoint.
+- ``adapter``: what was trained on top of a base that everybody can get again (a hub id with its revision, or the bundled
+  model by hash). ``adapter_model.safetensors`` is peft's, ``trained.safetensors`` holds projector and score head.
+
+Both hold ``settings.json`` and ``prompt.yaml``; a full model its tokenizer and, if trained, its head.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file, save_file
+
+from harmonyiqa import __version__
+from harmonyiqa.config import ModelSettings, StartSettings, TrainableSettings
+from harmonyiqa.errors import UserError
+from harmonyiqa.files import sha256_of
+from harmonyiqa.model.backbone import load_backbone, tokens_per_tile
+from harmonyiqa.model.harmonyiqa import HarmonyIQA
+from harmonyiqa.model.inputs import Inputs
+from harmonyiqa.model.lora import add_adapters
+from harmonyiqa.prompts import load_prompt
+
+BUNDLED = Path(__file__).parent / "bundled"
+SETTINGS, PROMPT = "settings.json", "prompt.yaml"
+ADAPTER, TRAINED = "adapter_model.safetensors", "trained.safetensors"
+_HEAD = "score_head."
+_PROJECTOR = "backbone.model.multi_modal_projector."
+
+
+def save(model: HarmonyIQA, folder: str | Path) -> None:
+    """Write a model, aside and then renamed into place.
+
+    With adapters on a base that others can get, the layout is ``adapter``. On any other base (a local folder) the
+    adapters are merged and the layout is ``full``, since a path of one machine means nothing on the next.
+    """
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        _write(model, aside)
+        os.chmod(aside, 0o755)  # mkdtemp gives 700
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(aside, folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _write(model: HarmonyIQA, folder: Path) -> None:
+    settings = replace(model.settings, dtype=str(model.backbone.dtype).removeprefix("torch."), package_version=__version__)
+    own = {name: p for name, p in model.state_dict().items() if name.startswith(_HEAD)}
+    if model.adapters is not None and settings.base:
+        settings.layout = "adapter"
+        model.adapters.peft_config["default"].save_pretrained(folder)
+        save_file(get_peft_model_state_dict(model.adapters), folder / ADAPTER)
+        own |= {name: p for name, p in model.state_dict().items() if name.startswith(_PROJECTOR)}
+    else:
+        settings = replace(settings, layout="full", base="", lora=None, lora_vision=False, lora_llm=False)
+        backbone = model.backbone
+        if model.adapters is not None:
+            backbone = deepcopy(model.adapters).merge_and_unload()
+        backbone.save_pretrained(folder)
+        model.inputs.tokenizer.save_pretrained(folder)
+    if own:
+        save_file({name: p.contiguous() for name, p in own.items()}, folder / TRAINED)
+    model.inputs.prompt.save(folder / PROMPT)
+    (folder / SETTINGS).write_text(json.dumps(settings.to_dict(), indent=2) + "\n", encoding="utf-8")
+
+
+def load(
+    name_or_path: str | Path | None = None,
+    *,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    revision: str | None = None,
+    local_files_only: bool = False,
+) -> HarmonyIQA:
+    """Load a saved model; see `HarmonyIQA.from_pretrained`."""
+    folder, name = _locate(name_or_path, revision, local_files_only)
+    settings = _read_settings(folder)
+    device = torch.device(device or "cpu")
+    dtype = dtype or (torch.float32 if device.type == "cpu" else getattr(torch, settings.dtype))
+    base, base_revision = folder, None
+    if settings.layout == "adapter":
+        base, base_revision = _base_of(settings, folder)
+    backbone = load_backbone(
+        base, max_tiles=settings.max_tiles, dtype=dtype, revision=base_revision, local_files_only=local_files_only
+    )
+    adapters: PeftModel | None = None
+    if settings.lora is not None:
+        adapters = add_adapters(backbone.model, settings.lora, vision=settings.lora_vision, llm=settings.lora_llm)
+        _load_adapters(adapters, folder / ADAPTER)
+    prompt = load_prompt(_present(folder / PROMPT))
+    inputs = Inputs(backbone.tokenizer, backbone.image_processor, prompt, tokens_per_tile(backbone.model.config))
+    model = HarmonyIQA(backbone.model, inputs, settings, name, adapters)
+    if settings.has_score_head or settings.layout == "adapter":
+        _load_own(model, folder / TRAINED)
+    return model.to(device).eval()
+
+
+def start(settings: StartSettings, trainable: TrainableSettings, stage: int) -> HarmonyIQA:
+    """The model that a training stage begins with: loaded, adapters placed, for stage 2 with a head.
+
+    Raises:
+        UserError: the model already has adapters in other places than `trainable` asks for.
+    """
+    lora = {"vision": trainable.vision == "lora", "llm": trainable.llm == "lora"}
+    folder = BUNDLED if settings.model == "bundled" else Path(settings.model)
+    if (folder / SETTINGS).exists():
+        model = load(folder if settings.model != "bundled" else None)
+        if settings.model == "bundled":
+            model.settings.base = _bundled_id()
+    else:
+        backbone = load_backbone(
+            settings.model, max_tiles=settings.max_tiles, dtype=torch.float32, revision=settings.revision
+        )
+        prompt = load_prompt(settings.prompt)
+        inputs = Inputs(backbone.tokenizer, backbone.image_processor, prompt, tokens_per_tile(backbone.model.config))
+        config = backbone.model.config
+        model_settings = ModelSettings(
+            base="" if Path(settings.model).exists() else settings.model,
+            base_revision=settings.revision,
+            prompt=f"{prompt.name} v{prompt.version}",
+            tile_size=config.vision_config.image_size[0],
+            max_tiles=settings.max_tiles,
+        )
+        model = HarmonyIQA(backbone.model, inputs, model_settings, settings.model)
+    if model.settings.lora is not None:
+        placed = {"vision": model.settings.lora_vision, "llm": model.settings.lora_llm}
+        if placed != lora or model.settings.lora != trainable.lora:
+            raise UserError(
+                f"{settings.model} has adapters {placed} with {model.settings.lora}; trainable asks for {lora} with "
+                f"{trainable.lora}: use the same settings in both stages"
+            )
+    elif any(lora.values()):
+        model._adapters = (add_adapters(model.backbone, trainable.lora, **lora),)
+        model.settings = replace(
+            model.settings, lora=trainable.lora, lora_vision=lora["vision"], lora_llm=lora["llm"]
+        )
+    if stage == 1:
+        model.score_head = None
+    elif model.score_head is None:
+        model.add_score_head()
+    model.settings = replace(model.settings, stage=stage)
+    return model
+
+
+def _bundled_id() -> str:
+    return f"bundled@{sha256_of(BUNDLED / 'model.safetensors')}"
+
+
+def _locate(name_or_path: str | Path | None, revision: str | None, local_files_only: bool) -> tuple[Path, str]:
+    """The folder, and the name that predictions carry."""
+    if name_or_path is None or str(name_or_path) == "bundled":
+        return BUNDLED, _bundled_id()[: len("bundled@") + 8]
+    if Path(name_or_path).is_dir():
+        return Path(name_or_path), Path(name_or_path).resolve().name
+    name = str(name_or_path)
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise UserError(f"there is no model folder {name}; give a folder, a hub id (owner/name), or nothing for the bundled model")
+    try:
+        return Path(snapshot_download(name, revision=revision, local_files_only=local_files_only)), name
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise UserError(f"cannot get model {name} from the hub: {str(error).splitlines()[0]}") from error
+
+
+def _read_settings(folder: Path) -> ModelSettings:
+    path = _present(folder / SETTINGS)
+    try:
+        return ModelSettings.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+        raise UserError(f"{path} is damaged: {error}") from error
+
+
+def _present(path: Path) -> Path:
+    if not path.is_file():
+        raise UserError(f"the model folder {path.parent} has no {path.name}: it is not a saved HarmonyIQA model, or a copy is incomplete")
+    return path
+
+
+def _base_of(settings: ModelSettings, folder: Path) -> tuple[Path, str | None]:
+    kind, _, digest = settings.base.partition("@")
+    if kind != "bundled":
+        return Path(settings.base), settings.base_revision
+    if settings.base != _bundled_id():
+        raise UserError(
+            f"{folder} was trained on another bundled model ({digest[:8]}) than this version ships ({_bundled_id()[8:16]}): "
+            f"install harmonyiqa {settings.package_version}, or train it again"
+        )
+    return BUNDLED, None
+
+
+def _load_tensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(_present(path))
+    except UserError:
+        raise
+    except Exception as error:  # safetensors' own exception type is not exported for every kind of damage
+        raise UserError(f"{path} is damaged: {error}") from error
+
+
+def _load_adapters(adapters: PeftModel, path: Path) -> None:
+    tensors = _load_tensors(path)
+    expected = set(get_peft_model_state_dict(adapters))
+    _same_names(expected, set(tensors), path)
+    set_peft_model_state_dict(adapters, tensors)
+
+
+def _load_own(model: HarmonyIQA, path: Path) -> None:
+    """Projector and head by name: every tensor must be there, and no other."""
+    tensors = _load_tensors(path)
+    target = dict(model.named_parameters())
+    prefixes = (_HEAD, _PROJECTOR) if model.settings.layout == "adapter" else (_HEAD,)
+    _same_names({n for n in target if n.startswith(prefixes)}, set(tensors), path)
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            if target[name].shape != tensor.shape:
+                raise UserError(f"{path}: {name} has shape {tuple(tensor.shape)}, the model needs {tuple(target[name].shape)}")
+            target[name].copy_(tensor)
+
+
+def _same_names(expected: set[str], found: set[str], path: Path) -> None:
+    if expected != found:
+        odd = sorted(expected ^ found)
+        kind = "missing" if odd[0] in expected else "unknown"
+        raise UserError(f"{path}: tensor {odd[0]} is {kind} ({len(odd)} in all); the file does not belong to this model")

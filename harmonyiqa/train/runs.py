@@ -1,0 +1,93 @@
+"""A run folder says how it was made: settings, versions, history, model card, model.
+
+    settings.yaml     every setting of the run, defaults included
+    environment.json  versions, machine kind, seed, hash of the manifest
+    history.jsonl     every logged number, one line a time
+    metrics.json      the best validation and how long it took
+    checkpoint-N/     what `--resume` goes on from
+    tensorboard/      the same numbers as curves
+    model/            the trained model; its README.md is the model card
+"""
+
+import json
+import logging
+import platform
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from harmonyiqa import __version__
+from harmonyiqa.config import TrainSettings
+from harmonyiqa.errors import UserError
+from harmonyiqa.files import atomic_path, sha256_of
+
+log = logging.getLogger(__name__)
+_PACKAGES = ("torch", "transformers", "peft", "accelerate", "bitsandbytes", "datasets", "scipy", "pillow", "numpy")
+
+
+def open_run(settings: TrainSettings, *, resume: bool) -> None:
+    """Make the run folder and write down settings and environment.
+
+    Raises:
+        UserError: the folder holds a run and `resume` is off, or it was made with other settings.
+    """
+    folder = Path(settings.out)
+    path = folder / "settings.yaml"
+    now = yaml.safe_dump(asdict(settings), sort_keys=False)
+    if path.exists():
+        if not resume:
+            raise UserError(f"{folder} holds a run already: add --resume to go on with it, or choose another --out")
+        then = yaml.safe_load(path.read_text(encoding="utf-8"))
+        changed = sorted(k for k, v in asdict(settings).items() if then.get(k) != v)
+        if changed:
+            raise UserError(f"{folder} was started with other settings ({', '.join(changed)}): resume with the same ones")
+    else:
+        with atomic_path(path) as part:
+            part.write_text(now, encoding="utf-8")
+        write_json(folder / "environment.json", environment(settings))
+
+
+def environment(settings: TrainSettings) -> dict[str, Any]:
+    """Versions, machine kind, seed and what data it was."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:  # bitsandbytes is absent on some platforms
+            versions[package] = "not installed"
+    return {
+        "harmonyiqa": __version__,
+        "python": platform.python_version(),
+        "packages": versions,
+        "machine": platform.machine(),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+        "threads": torch.get_num_threads(),
+        "seed": settings.seed,
+        "manifest_sha256": sha256_of(settings.data.manifest),
+    }
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON, aside and renamed."""
+    with atomic_path(path) as part:
+        part.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+class History(TrainerCallback):
+    """Keeps every logged number in `history.jsonl`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "history.jsonl"
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
+    ) -> None:
+        """Append one line."""
+        if state.is_world_process_zero and logs:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": state.global_step, **logs}) + "\n")

@@ -1,0 +1,151 @@
+"""The two stages of the scorer (paper, section III-B): the same loop, another loss."""
+
+import logging
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from torch.utils.tensorboard import SummaryWriter
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers.integrations import TensorBoardCallback
+
+from harmonyiqa.config import TrainSettings
+from harmonyiqa.data.manifest import Manifest, read_manifest
+from harmonyiqa.errors import UserError
+from harmonyiqa.model.harmonyiqa import HarmonyIQA
+from harmonyiqa.model.lora import set_trainable
+from harmonyiqa.model.storage import start
+from harmonyiqa.train.data import Collator, ScoreDataset
+from harmonyiqa.train.runs import History, open_run, write_json
+from harmonyiqa.train.trainer import ScorerTrainer, last_checkpoint, validation_metrics
+
+log = logging.getLogger(__name__)
+
+
+def train_scorer(settings: TrainSettings, *, resume: bool = False) -> HarmonyIQA:
+    """Train one stage and leave the best model, by validation SRCC, in `<out>/model`.
+
+    Args:
+        settings: the run.
+        resume: go on from the newest whole checkpoint in `settings.out`.
+
+    Raises:
+        UserError: the data or the start model do not fit the settings.
+    """
+    manifest = read_manifest(settings.data.manifest)
+    folder = Path(settings.out)
+    if PartialState().is_main_process:
+        open_run(settings, resume=resume)
+    set_seed(settings.seed)
+    model = start(settings.start, settings.trainable, settings.stage)
+    train, val = _datasets(settings, manifest, model)
+    spread = train.mos.std().item()
+    if not spread > 0:
+        raise UserError(f"{manifest.path}: every training row has the same mos; there is nothing to learn")
+    model.settings = replace(
+        model.settings, mos_mean=train.mos.mean().item(), mos_std=spread, mos_kind=_mos_kind(manifest)
+    )
+    set_trainable(model, settings.trainable, settings.stage)
+    _report_size(model, train, val)
+
+    trainer = ScorerTrainer(
+        model=model,
+        args=_arguments(settings, len(train)),
+        train_dataset=train,
+        eval_dataset=val,
+        data_collator=Collator(model.inputs, sentences=settings.stage == 1),
+        compute_metrics=validation_metrics,
+        callbacks=_callbacks(settings, folder),
+    )
+    began = time.monotonic()
+    checkpoint = last_checkpoint(folder) if resume else None
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if trainer.is_world_process_zero():
+        _finish(trainer, model, settings, folder, time.monotonic() - began)
+    trainer.accelerator.wait_for_everyone()
+    return model
+
+
+def _datasets(settings: TrainSettings, manifest: Manifest, model: HarmonyIQA) -> tuple[ScoreDataset, ScoreDataset]:
+    data = settings.data
+    train = ScoreDataset(manifest, "train", model.inputs, data.mode, flip=data.flip)
+    val = ScoreDataset(manifest, "val", model.inputs, data.mode, limit=settings.validation.max_images)
+    return train, val
+
+
+def _arguments(settings: TrainSettings, items: int) -> TrainingArguments:
+    optim, validation = settings.optim, settings.validation
+    per_step = optim.batch_size * optim.accumulation * PartialState().num_processes
+    steps = math.ceil(items / per_step * min(1.0, optim.epochs))  # of one epoch, or of the run if that is shorter
+    every = max(1, min(steps, settings.max_steps or steps) // validation.per_epoch)
+    return TrainingArguments(
+        output_dir=settings.out,
+        seed=settings.seed,
+        num_train_epochs=optim.epochs,
+        max_steps=settings.max_steps or -1,
+        per_device_train_batch_size=optim.batch_size,
+        per_device_eval_batch_size=validation.batch_size,
+        gradient_accumulation_steps=optim.accumulation,
+        learning_rate=optim.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=optim.warmup,  # below 1 it is a share of all steps
+        weight_decay=optim.weight_decay,
+        max_grad_norm=optim.max_grad_norm,
+        bf16=optim.precision == "bf16",
+        fp16=optim.precision == "fp16",
+        # the reentrant kind silently gives the vision adapters no gradient
+        gradient_checkpointing=optim.gradient_checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
+        eval_strategy="steps",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="srcc",
+        greater_is_better=True,
+        logging_steps=max(1, every // 10),
+        report_to=[],  # TensorBoard is added below, with a folder of its own
+        remove_unused_columns=False,
+        label_names=["labels"],
+        dataloader_num_workers=settings.data.workers,
+        dataloader_persistent_workers=settings.data.workers > 0,
+        use_cpu=not torch.cuda.is_available(),
+    )
+
+
+def _callbacks(settings: TrainSettings, folder: Path) -> list[TrainerCallback]:
+    callbacks: list[TrainerCallback] = [History(folder)]
+    if PartialState().is_main_process:
+        callbacks.append(TensorBoardCallback(SummaryWriter(log_dir=str(folder / "tensorboard"))))
+    if settings.validation.patience:
+        callbacks.append(EarlyStoppingCallback(settings.validation.patience))
+    return callbacks
+
+
+def _mos_kind(manifest: Manifest) -> str:
+    kinds = {row.mos_kind for row in manifest.rows if row.mos_kind}
+    return "+".join(sorted(kinds)) or "human"
+
+
+def _report_size(model: HarmonyIQA, train: ScoreDataset, val: ScoreDataset) -> None:
+    total = sum(p.numel() for p in model.parameters())
+    learns = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    log.info("%s of %s parameters learn; %s training and %s validation questions", f"{learns:,}", f"{total:,}", len(train), len(val))
+
+
+def _finish(trainer: Trainer, model: HarmonyIQA, settings: TrainSettings, folder: Path, seconds: float) -> None:
+    best = {"best_val_srcc": trainer.state.best_metric, "best_step": trainer.state.best_global_step}
+    validations = [h for h in trainer.state.log_history if "eval_srcc" in h]
+    metrics = {
+        **best,
+        "steps": trainer.state.global_step,
+        "epochs": trainer.state.epoch,
+        "seconds": round(seconds, 1),
+        "best_validation": next((v for v in validations if v["step"] == trainer.state.best_global_step), {}),
+    }
+    model.save_pretrained(folder / "model")
+    write_json(folder / "metrics.json", metrics)
