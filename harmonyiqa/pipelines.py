@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from harmonyiqa.errors import UserError
 
 if TYPE_CHECKING:
+    from harmonyiqa import HarmonyIQA
     from harmonyiqa.data.manifest import Manifest, Row
+    from harmonyiqa.data.predictions import Prediction
 
 logger = logging.getLogger(__name__)
 
@@ -24,8 +26,6 @@ def evaluate(
     out_json: str | None = None,
     out_markdown: str | None = None,
     batch_size: int = 16,
-    workers: int = 0,
-    device: str | None = None,
 ) -> int:
     """Measure how well predictions agree with the scores of a manifest.
 
@@ -35,7 +35,8 @@ def evaluate(
     Args:
         manifest: Rows with a mos, as .csv, .jsonl or .parquet.
         predictions: A file that `harmonyiqa score` or `harmonyiqa baselines` wrote.
-        model: Score the rows with this model instead: a folder, a hub id, or `bundled`.
+        model: Score the rows with this model instead, on a GPU if there is one: a folder, a hub id, or
+            `bundled`. To keep the scores, use `harmonyiqa score` and then --predictions.
         split: train, val, test or all. Default: test, or all where the manifest has no test rows.
         no_reference: With a model: score without the manifest's references.
         null_manifest: Where the pixel-free predictors learn. Default: the manifest's own train rows.
@@ -44,8 +45,6 @@ def evaluate(
         out_json: Write every number here too.
         out_markdown: Write the printed table here too.
         batch_size: With a model: images a model call.
-        workers: With a model: processes that decode images; 0 decodes between the model calls.
-        device: With a model: cpu, cuda, ... Default: the best there is.
 
     Returns:
         0, or 1 if rows of the manifest could not be used; each kind is counted and named.
@@ -60,29 +59,27 @@ def evaluate(
     from harmonyiqa.evaluate.summary import split_note, summarize
     from harmonyiqa.report.tables import to_json, to_markdown, write_text
 
+    if (predictions is None) == (model is None):
+        raise UserError("give --predictions FILE or --model MODEL, one of the two")
+    for name, value in (("bootstrap", bootstrap), ("batch_size", batch_size)):
+        if value < 1:
+            raise UserError(f"{name} {value} must be at least 1")
     whole = read_manifest(manifest)
     split = split or ("test" if any(row.split == "test" for row in whole.rows) else "all")
     chosen = whole if split == "all" else whole.split(split)
-    train = _train_rows(whole, null_manifest)
+    train = train_rows(whole, null_manifest)
     notes = [split_note(whole.rows, split)]
-    if predictions is not None and model is None:
+    if predictions is not None:
         found = read_predictions(predictions)
-    elif model is not None and predictions is None:
-        from harmonyiqa import HarmonyIQA
-        from harmonyiqa.scoring.engine import predict
-        from harmonyiqa.scoring.items import items_from_manifest
-
-        scorer = HarmonyIQA.from_pretrained(model, device=device)
-        items = items_from_manifest(chosen, no_reference=no_reference)
-        found = predict(scorer, items, batch_size=batch_size, workers=workers)
+    else:
+        scorer = _load(model)
+        found = _score(scorer, chosen, no_reference, batch_size)
         if scorer.settings.mos_kind == "synthetic":
             notes.append("The model was trained on synthetic MOS.")
-    else:
-        raise UserError("give either --predictions FILE or --model MODEL, not both and not neither")
-    joined = join(chosen, found, known=whole.rows)
     names = list(dict.fromkeys(prediction.model for prediction in found if prediction.model))
     if len(names) > 1:
         raise UserError(f"{predictions} holds predictions of {', '.join(names)}; give one model a file")
+    joined = join(chosen, found, known=whole.rows)
     for problem in joined.problems:
         logger.warning(problem)
     evaluation = summarize(
@@ -103,7 +100,25 @@ def evaluate(
     return int(joined.unused > 0)
 
 
-def _train_rows(manifest: "Manifest", null_manifest: str | None) -> "list[Row]":
+def _load(model: str | None) -> "HarmonyIQA":
+    import torch
+
+    from harmonyiqa import HarmonyIQA
+
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return HarmonyIQA.from_pretrained(model, device=device)
+
+
+def _score(
+    model: "HarmonyIQA", manifest: "Manifest", no_reference: bool, batch_size: int
+) -> "list[Prediction]":
+    from harmonyiqa.scoring.engine import predict
+    from harmonyiqa.scoring.items import items_from_manifest
+
+    return predict(model, items_from_manifest(manifest, no_reference=no_reference), batch_size=batch_size)
+
+
+def train_rows(manifest: "Manifest", null_manifest: str | None) -> "list[Row]":
     """Where the null predictors learn: train rows, or all rows of their own manifest without splits."""
     from harmonyiqa.data.manifest import read_manifest
 

@@ -118,7 +118,8 @@ def resample_plcc_fitted(pred: Floats, mos: Floats, resamples: Resamples) -> Flo
         x, y = pred[drawn], mos[drawn]
         try:
             # the interval is wider than this tolerance by far, and 1,000 fits have to be fast
-            return plcc(logistic(x, fit_logistic(x, y, start=start, tolerance=1e-4)), y)
+            fit = fit_logistic(x, y, start=start, tolerance=1e-4, max_steps=200)
+            return plcc(logistic(x, fit), y)
         except MetricError:
             return np.nan
 

@@ -1,6 +1,6 @@
 """Predictions and the manifest's opinions, side by side; what does not fit is counted and named."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,6 +90,29 @@ def join(manifest: Manifest, predictions: Sequence[Prediction], known: Sequence[
         unused=len(without_mos) + len(missing) + len(failed),
         problems=[line for line in problems if line],
     )
+
+
+def common(joined: Mapping[str, Joined]) -> tuple[list[Row], dict[str, Floats]]:
+    """The rows that every predictor has scored, and their scores, so that comparisons are paired.
+
+    Args:
+        joined: name -> predictions joined with one and the same manifest.
+
+    Returns:
+        N rows in the manifest's order; name -> scores, shape (N,).
+
+    Raises:
+        UserError: if no row has a score of every predictor.
+    """
+    scores = {
+        name: {id(row): score for row, score in zip(each.rows, each.scores.tolist(), strict=True)}
+        for name, each in joined.items()
+    }
+    longest = max(joined.values(), key=lambda each: len(each.rows))
+    rows = [row for row in longest.rows if all(id(row) in found for found in scores.values())]
+    if not rows:
+        raise UserError(f"no row has a MOS and a score of each of {', '.join(joined)}: nothing to compare")
+    return rows, {name: np.array([found[id(row)] for row in rows]) for name, found in scores.items()}
 
 
 def _by_key(predictions: Sequence[Prediction]) -> dict[tuple[str, str | None], Prediction]:

@@ -1,9 +1,9 @@
 """One evaluation from joined rows: the model beside the null predictors, and what the numbers mean."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 from harmonyiqa.data.manifest import Row
+from harmonyiqa.data.splits import contents_in_two_splits
 from harmonyiqa.errors import UserError
 from harmonyiqa.evaluate.join import Joined
 from harmonyiqa.evaluate.null_predictors import null_predictors
@@ -90,19 +90,14 @@ def split_note(rows: Sequence[Row], split: str) -> str:
         rows: every row of the manifest, of all splits.
         split: the split evaluated, or ``all``.
     """
-    splits: dict[str, set[str]] = defaultdict(set)
-    for row in rows:
-        if row.content and row.split:
-            splits[row.content].add(row.split)
+    contents = {row.content for row in rows if row.content}
     if not any(row.split for row in rows):
         return "Split: none, all rows are evaluated."
-    if not splits:
+    if not contents:
         return f"Split: {split}. The manifest names no contents, so shared scenes cannot be counted."
-    shared = sum(len(found) > 1 for found in splits.values())
-    kind = (
-        "content-disjoint" if not shared else "NOT content-disjoint, scenes of the test were seen in training"
-    )
-    return f"Split: {split}; {kind}: {shared} of {len(splits)} contents stand in two splits."
+    shared = len(contents_in_two_splits(rows))
+    kind = "NOT content-disjoint, test scenes were seen in training" if shared else "content-disjoint"
+    return f"Split: {split}; {kind}: {shared} of {len(contents)} contents stand in two splits."
 
 
 def interval_note(clustered: bool, bootstrap: int, seed: int) -> str:
@@ -110,7 +105,8 @@ def interval_note(clustered: bool, bootstrap: int, seed: int) -> str:
     unit = "whole contents" if clustered else "single images, contents being unknown"
     return (
         f"In brackets: 95% intervals of {bootstrap} bootstrap resamples (seed {seed}) that draw {unit}. KRCC "
-        "is tau-b; PLCC (fitted) follows a 4-parameter logistic fit; within method: mean SRCC over methods."
+        "is tau-b; PLCC (fitted) follows a 4-parameter logistic fit; within method: mean SRCC over methods. "
+        "A number without brackets: over 5% of the resamples have no value."
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from harmonyiqa.evaluate.tables import Cell, Evaluation
+from harmonyiqa.evaluate.tables import Cell, Difference, Evaluation
 from harmonyiqa.files import atomic_path
 
 METRIC_TITLES = {"srcc": "SRCC", "krcc": "KRCC", "plcc": "PLCC (raw)", "plcc_fitted": "PLCC (fitted)"}
@@ -35,22 +35,30 @@ def to_markdown(evaluation: Evaluation) -> str:
         )
     )
     if evaluation.differences:
-        parts.append(
-            table(
-                ["difference", "rows", "metric", "value"],
-                [
-                    [
-                        f"{each.first} - {each.second}",
-                        each.subset,
-                        METRIC_TITLES[each.metric],
-                        cell_text(each.cell, errors, sign=True),
-                    ]
-                    for each in evaluation.differences
-                ],
-            )
-        )
-    parts.append("\n".join(f"- {line}" for line in (*errors.lines(), *evaluation.notes)))
+        parts.append(difference_table(evaluation.differences, errors))
+    parts.append(bullets([*errors.lines(), *evaluation.notes]))
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def difference_table(differences: Sequence[Difference], errors: "Footnotes") -> str:
+    """One line a comparison, with the sign shown."""
+    return table(
+        ["difference", "rows", "metric", "value"],
+        [
+            [
+                f"{each.first} - {each.second}",
+                each.subset,
+                METRIC_TITLES[each.metric],
+                cell_text(each.cell, errors, sign=True),
+            ]
+            for each in differences
+        ],
+    )
+
+
+def bullets(lines: Iterable[str]) -> str:
+    """A Markdown list."""
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def to_json(evaluation: Evaluation) -> str:
