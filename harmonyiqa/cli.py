@@ -80,7 +80,7 @@ def run(name: str, words: Sequence[str]) -> int:
         arguments = parser.parse_args(list(words))
     except SystemExit as leaving:
         return int(leaving.code or 0)
-    return call(parser.instantiate_classes(arguments)) or 0
+    return call(parser.instantiate(arguments)) or 0
 
 
 def _parser(name: str, command: Command, function: Callable[..., Any]) -> tuple[Any, Callable[[Any], Any]]:

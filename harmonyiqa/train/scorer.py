@@ -49,6 +49,9 @@ def train_scorer(settings: TrainSettings, *, resume: bool = False) -> HarmonyIQA
         model.settings, mos_mean=train.mos.mean().item(), mos_std=spread, mos_kind=_mos_kind(manifest)
     )
     set_trainable(model, settings.trainable, settings.stage)
+    if settings.optim.gradient_checkpointing:
+        # the reentrant kind silently gives the vision adapters no gradient
+        model.backbone.gradient_checkpointing_enable({"use_reentrant": False})
     _report_size(model, train, val)
 
     trainer = ScorerTrainer(
@@ -96,9 +99,6 @@ def _arguments(settings: TrainSettings, items: int) -> TrainingArguments:
         max_grad_norm=optim.max_grad_norm,
         bf16=optim.precision == "bf16",
         fp16=optim.precision == "fp16",
-        # the reentrant kind silently gives the vision adapters no gradient
-        gradient_checkpointing=optim.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False},
         eval_strategy="steps",
         eval_steps=every,
         save_strategy="steps",

@@ -1,0 +1,44 @@
+"""Make the bundled model: random weights to begin with, half precision to ship.
+
+    python scripts/make_bundled.py init work/bundled_init
+    accelerate launch scripts/train_stage1.py --config configs/bundled_stage1.yaml
+    accelerate launch scripts/train_stage2.py --config configs/bundled_stage2.yaml
+    python scripts/make_bundled.py ship runs/bundled_stage2/model
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from harmonyiqa import HarmonyIQA
+from harmonyiqa.model.storage import BUNDLED
+from harmonyiqa.model.tiny import make_tiny_model
+
+
+def init(folder: str) -> None:
+    """Write the architecture with random weights: 4.9 million parameters, one tile of 128 px, 16 image tokens."""
+    make_tiny_model(
+        folder,
+        tile_size=128,
+        patch_size=16,
+        vision_width=192,
+        vision_layers=6,
+        llm_width=192,
+        llm_layers=4,
+        head_size=64,
+    )
+
+
+def ship(folder: str, out: str = str(BUNDLED)) -> None:
+    """Store a trained model in half precision where the package looks for it; the head stays in float32."""
+    model = HarmonyIQA.from_pretrained(folder)
+    model.backbone.to(torch.float16)
+    model.save_pretrained(out)
+    card = Path(folder) / "README.md"
+    if card.exists():
+        (Path(out) / "README.md").write_bytes(card.read_bytes())
+
+
+if __name__ == "__main__":
+    {"init": init, "ship": ship}[sys.argv[1]](*sys.argv[2:])
