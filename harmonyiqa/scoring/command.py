@@ -54,8 +54,16 @@ def score(
     Raises:
         UserError: if a path, a setting or the model is wrong; nothing has been scored then.
     """
-    _check(paths, out, report, batch_size, workers, max_pixels)
+    for name, value, least in (
+        ("batch_size", batch_size, 1),
+        ("workers", workers, 0),
+        ("max_pixels", max_pixels, 1),
+    ):
+        if value is not None and value < least:
+            raise UserError(f"{name} {value} must be at least {least}")
     items, root = _items(paths, reference, no_reference)
+    _check_writable("out", out, TABLES, paths)
+    _check_writable("report", report, (".html", ".htm"), paths)
 
     import torch.distributed  # slow imports wait until the arguments are known to be good
 
@@ -85,39 +93,7 @@ def score(
     for kind, path in (("predictions", out), ("page", report)):
         if path is not None:
             print(f"{kind}: {path}")
-    return int(any(prediction.error for prediction in predictions))
-
-
-def _check(
-    paths: list[str],
-    out: str | None,
-    report: str | None,
-    batch_size: int,
-    workers: int | None,
-    max_pixels: int,
-) -> None:
-    """Refuse what cannot work before anything is loaded, so that no hour of scoring is lost at its end."""
-    for name, value, least in (
-        ("batch_size", batch_size, 1),
-        ("workers", workers, 0),
-        ("max_pixels", max_pixels, 1),
-    ):
-        if value is not None and value < least:
-            raise UserError(f"{name} {value} must be at least {least}")
-    for name, file, suffixes in (("out", out, TABLES), ("report", report, (".html", ".htm"))):
-        if file is None:
-            continue
-        path = Path(file)
-        if path.suffix.lower() not in suffixes:
-            raise UserError(f"{name} {file!r} must end in one of {' '.join(suffixes)}")
-        if path.is_dir() or any(path.resolve() == Path(given).resolve() for given in paths):
-            raise UserError(f"{name} {file!r} would overwrite an input or a folder: choose another name")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"{name} {file!r} cannot be written: {error.strerror}") from error
-        if not os.access(path.parent, os.W_OK):
-            raise UserError(f"{name} {file!r} cannot be written: no permission in {path.parent}")
+    return int(any(prediction.score is None for prediction in predictions))
 
 
 def _items(paths: list[str], reference: str | None, no_reference: bool) -> tuple[list[Item], Path]:
@@ -135,6 +111,23 @@ def _items(paths: list[str], reference: str | None, no_reference: bool) -> tuple
         raise UserError(f"{manifests[0]} names its own references: leave reference {reference!r} out")
     manifest = read_manifest(manifests[0])
     return items_from_manifest(manifest, no_reference=no_reference), manifest.root
+
+
+def _check_writable(name: str, file: str | None, suffixes: tuple[str, ...], inputs: list[str]) -> None:
+    """Refuse what cannot be written before anything is scored: no hour of scoring is to be lost at its end."""
+    if file is None:
+        return
+    path = Path(file)
+    if path.suffix.lower() not in suffixes:
+        raise UserError(f"{name} {file!r} must end in one of {' '.join(suffixes)}")
+    if path.is_dir() or path.resolve() in [Path(given).resolve() for given in inputs]:
+        raise UserError(f"{name} {file!r} would overwrite an input or a folder: choose another name")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{name} {file!r} cannot be written: {error.strerror}") from error
+    if not os.access(path.parent, os.W_OK):
+        raise UserError(f"{name} {file!r} cannot be written: no permission in {path.parent}")
 
 
 def _meet(device: str | None) -> tuple[bool, int, "torch.device"]:
