@@ -114,7 +114,7 @@ def _items(paths: list[str], reference: str | None, no_reference: bool) -> tuple
 
 
 def _check_writable(name: str, file: str | None, suffixes: tuple[str, ...], inputs: list[str]) -> None:
-    """Refuse what cannot be written before anything is scored: no hour of scoring is to be lost at its end."""
+    """Refuse what cannot be written before anything is scored: no hour of work is to be lost at its end."""
     if file is None:
         return
     path = Path(file)
