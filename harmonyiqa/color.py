@@ -113,8 +113,7 @@ def mkl_map(source: Floats, target: Floats) -> tuple[Floats, Floats]:
     """Matrix ``(3, 3)`` and offset ``(3,)`` that give ``source`` the mean and covariance of ``target``.
 
     ``source @ matrix + offset`` is the Monge-Kantorovich map between two Gaussians: of all linear maps that
-    do so, the one that moves the colours least. ``source`` ``(N, 3)`` and ``target`` ``(M, 3)`` are colours of
-    one space.
+    do so, the one that moves the colours least. Colours are ``(N, 3)`` and ``(M, 3)``, of one space.
     Source: F. Pitie, A. Kokaram, "The linear Monge-Kantorovitch linear colour mapping", CVMP 2007.
     """
     tiny = 1e-6 * np.eye(3)

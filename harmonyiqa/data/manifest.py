@@ -121,12 +121,11 @@ def write_manifest(rows: Iterable[Row], path: str | Path) -> None:
 
 def relocated(manifest: Manifest, path: str | Path) -> list[Row]:
     """The manifest's rows with their paths rewritten to start from the folder of ``path``."""
-    root, new_root = manifest.root.resolve(), Path(path).parent.resolve()
-    if root == new_root:
+    if manifest.root.resolve() == Path(path).parent.resolve():
         return manifest.rows
 
     def move(relative: str) -> str:
-        return Path(os.path.relpath(root / relative, new_root)).as_posix()
+        return relative_path(manifest.resolve(relative), path)
 
     return [
         replace(
@@ -138,6 +137,13 @@ def relocated(manifest: Manifest, path: str | Path) -> list[Row]:
         )
         for row in manifest.rows
     ]
+
+
+def relative_path(file: Path, manifest: str | Path) -> str:
+    """How a manifest at the path ``manifest`` writes ``file``."""
+    # links in folders are followed, or ".." would lead elsewhere; the file keeps its own name
+    start = Path(manifest).parent.resolve()
+    return Path(os.path.relpath(file.parent.resolve() / file.name, start)).as_posix()
 
 
 def _column_problems(names: list[str]) -> list[str]:

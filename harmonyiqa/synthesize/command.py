@@ -39,7 +39,7 @@ def synthesize(
         photos: Folder with photos and region maps: NAME.jpg beside NAME.regions.png (8 bit, 0 is unlabelled,
             each other value a region), or a photos.csv with the columns image, regions, source, split.
         out: Folder to write; it must be new or empty.
-        split: Take only photos of this split. Without a photos.csv every photo is of split train.
+        split: Take only photos of this split; all where there is no photos.csv that names splits.
         contents: How many photos to use, drawn with small sources favoured; 0 for all.
         versions: Images made of each photo.
         size: Longest side of the images in pixels; smaller photos are not enlarged.
@@ -83,7 +83,7 @@ def _plan(photos: "list[Photo]", out: Path, versions: int, size: int, seed: int)
     rng = np.random.default_rng(seed)
     count = Counter(photo.source for photo in photos)
     weight = np.array([count[photo.source] ** -0.5 for photo in photos])
-    siblings: defaultdict[tuple[str, str], list[Photo]] = defaultdict(list)
+    siblings: defaultdict[tuple[str, str | None], list[Photo]] = defaultdict(list)
     for photo in photos:
         siblings[photo.source, photo.split].append(photo)
     for index in rng.choice(len(photos), size=len(photos), replace=False, p=weight / weight.sum()):

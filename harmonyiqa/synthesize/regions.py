@@ -29,7 +29,7 @@ class Photo:
         regions: its region map's file.
         content: a name for the scene, unique in the folder.
         source: the collection that it comes from.
-        split: train, val or test.
+        split: train, val or test; None where nobody said.
         is_class_map: a value of the map is a class that may stand in many pieces, not one region.
     """
 
@@ -37,7 +37,7 @@ class Photo:
     regions: Path
     content: str
     source: str
-    split: str
+    split: str | None
     is_class_map: bool
 
 
@@ -46,7 +46,7 @@ def find_photos(folder: str | Path, split: str) -> list[Photo]:
 
     With a ``photos.csv`` (image, regions, source, split) the folder is a photo pack, and its ``classes.json``
     names the sources whose maps hold classes. Without one, every ``<name>.<suffix>`` beside a
-    ``<name>.regions.png`` is a photo of the split ``train``.
+    ``<name>.regions.png`` is a photo, of no split.
 
     Raises:
         UserError: if the folder does not exist or has no such photo.
@@ -76,6 +76,10 @@ def _from_table(root: Path) -> list[Photo]:
     for number, row in enumerate(read_table(root / "photos.csv"), 1):
         if absent := [name for name in ("image", "source", "split") if not row.get(name)]:
             raise UserError(f"row {number} of {root / 'photos.csv'} has no {absent[0]}")
+        if row["split"] not in SPLITS:
+            raise UserError(
+                f"split {row['split']!r} in row {number} of photos.csv is not one of {', '.join(SPLITS)}"
+            )
         if row.get("regions"):
             image, source = str(row["image"]), str(row["source"])
             photos.append(
@@ -93,7 +97,7 @@ def _from_table(root: Path) -> list[Photo]:
 
 def _from_pairs(root: Path) -> list[Photo]:
     return [
-        Photo(image, regions, _content(image.relative_to(root)), root.name, "train", is_class_map=False)
+        Photo(image, regions, _content(image.relative_to(root)), root.name, None, is_class_map=False)
         for image in find_images([root])
         if (regions := image.with_name(image.stem + _MAP_SUFFIX)).is_file()
     ]
@@ -113,12 +117,23 @@ def read_photo(photo: Photo, size: int) -> tuple[Floats, list[Mask]]:
     scale = min(1.0, size / max(image.size))
     shape = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     rgb = np.asarray(image.resize(shape, Image.Resampling.LANCZOS), np.float32) / 255
-    with Image.open(photo.regions) as opened:
-        labels = np.asarray(opened.convert("L") if opened.mode not in "LP" else opened)
-    if labels.shape != (image.height, image.width):
-        raise UserError(f"{photo.regions} is {labels.shape[1]} x {labels.shape[0]}, its photo {image.size}")
-    labels = np.asarray(Image.fromarray(labels).resize(shape, Image.Resampling.NEAREST))
-    return rgb, find_regions(labels, photo.is_class_map)
+    labels = _read_map(photo.regions, image.size).resize(shape, Image.Resampling.NEAREST)
+    return rgb, find_regions(np.asarray(labels, np.uint8), photo.is_class_map)
+
+
+def _read_map(path: Path, size: tuple[int, int]) -> Image.Image:
+    try:
+        with Image.open(path) as opened:
+            opened.load()
+    except OSError as error:
+        raise UserError(f"region map {path} cannot be read: {error}") from error
+    if opened.mode not in ("1", "L", "P"):
+        raise UserError(f"region map {path} has mode {opened.mode}; save it as 8-bit grey or palette PNG")
+    if opened.size != size:
+        raise UserError(
+            f"region map {path} is {opened.size[0]} x {opened.size[1]}, its photo {size[0]} x {size[1]}"
+        )
+    return opened
 
 
 def find_regions(labels: NDArray[np.uint8], is_class_map: bool) -> list[Mask]:
