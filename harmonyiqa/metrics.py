@@ -137,9 +137,9 @@ def fit_logistic(
 ) -> Floats:
     """Least-squares parameters of ``logistic`` that map predictions onto MOS, shape (4,).
 
-    The fit starts at [max y, min y, mean x, std x / 4] and runs on standardised values, so that it does not
-    depend on the units. It looks for the steepness where VQEG has 1 / |b4|: the same curves, but nothing to
-    divide by zero, and no wall between rising and falling ones.
+    The fit starts at [max y, min y, mean x, std x / 4], falling where PLCC is negative, and runs on
+    standardised values, so that it does not depend on the units. It looks for the steepness where VQEG has
+    1 / |b4|: the same curves, but nothing to divide by zero, and no wall between rising and falling ones.
 
     Args:
         pred: predictions, shape (N,), N > 4.
@@ -163,21 +163,22 @@ def fit_logistic(
     mean_x, std_x, mean_y, std_y = x.mean(), x.std(), y.mean(), y.std()
     u, v = (x - mean_x) / std_x, (y - mean_y) / std_y
     if start is None:
-        first = np.array([v.max(), v.min(), 0.0, 4.0])
+        first = np.array([v.max(), v.min(), 0.0, 4.0 if u @ v >= 0 else -4.0])
     else:
         upper, lower, middle, steepness = start
         first = np.array(
             [(upper - mean_y) / std_y, (lower - mean_y) / std_y, (middle - mean_x) / std_x, steepness * std_x]
         )
     # MINPACK itself, as curve_fit calls it: half the time of least_squares, and a bootstrap fits thousands
-    found, _, _, reason, status = optimize.leastsq(
-        lambda p: logistic(u, p) - v,
-        first,
-        Dfun=lambda p: _logistic_jacobian(u, p),
-        full_output=True,
-        ftol=tolerance,
-        maxfev=max_steps,
-    )
+    with np.errstate(over="ignore", invalid="ignore"):  # in the covariance that leastsq adds
+        found, _, _, reason, status = optimize.leastsq(
+            lambda p: logistic(u, p) - v,
+            first,
+            Dfun=lambda p: _logistic_jacobian(u, p),
+            full_output=True,
+            ftol=tolerance,
+            maxfev=max_steps,
+        )
     if status not in (1, 2, 3, 4):
         raise MetricError(f"the logistic fit did not converge ({reason.strip()}); read PLCC raw and SRCC")
     upper, lower, middle, steepness = found
