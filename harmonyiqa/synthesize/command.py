@@ -5,6 +5,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -106,8 +107,9 @@ def _make(plan: "Iterator[Content]", wanted: int, workers: int) -> "list[Row]":
         tqdm(total=wanted, desc="synthesize", unit="content", file=sys.stderr) as progress,
     ):
         made = 0
+        in_order = map if workers == 1 else partial(executor.map, chunksize=4)
         while batch := list(islice(plan, wanted - made)):
-            results: Iterable[list[Row]] = executor.map(make_content, batch, chunksize=4)
+            results: Iterable[list[Row]] = in_order(make_content, batch)
             for result in results:
                 made += bool(result)
                 progress.update(bool(result))

@@ -2,7 +2,7 @@
 
 import io
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -51,7 +51,6 @@ class _Version:
     image: Bytes  # (H, W, 3)
     stencil: Bytes  # (H, W)
     method: str
-    decoy: str | None
     delta_e: float
 
 
@@ -84,10 +83,12 @@ def make_content(content: Content) -> list[Row]:
     reference = f"references/{photo.content}.jpg"
     _save_jpeg(rng, to_uint8(rgb), content.out / reference)
 
-    methods = rng.permutation(METHODS).tolist()
+    methods = rng.permutation(_usable(METHODS, rgb[region], donors)).tolist()
+    decoys = _usable(tuple(_CHANGES), rgb.reshape(-1, 3), donors)
     rows = []
-    for version in range(content.versions):
-        made = _make_version(rng, rgb, region, donors, methods)
+    for version, (target, has_decoy) in enumerate(_draw_versions(rng, content.versions)):
+        scene, decoy = _shift_whole(rng, rgb, donors, decoys) if has_decoy else (rgb, None)
+        made = _make_version(rng, scene, region, donors, methods, target)
         methods = [*methods[1:], methods[0]]  # each method has its turn
         image = f"images/{photo.content}_{version}.jpg"
         mask = f"masks/{photo.content}_{version}.png"
@@ -104,17 +105,29 @@ def make_content(content: Content) -> list[Row]:
                 content=photo.content,
                 split=photo.split,
                 mos_kind="synthetic",
-                extra={"severity": round(made.delta_e, 4), "decoy": made.decoy, "source": photo.source},
+                extra={"severity": round(made.delta_e, 4), "decoy": decoy, "source": photo.source},
             )
         )
     return rows
 
 
+def _draw_versions(rng: np.random.Generator, count: int) -> list[tuple[float, bool]]:
+    """Each version's severity and whether it has a decoy; neither knows of the other or of the method."""
+    targets = [0.0 if rng.random() < UNTOUCHED_SHARE else draw_delta_e(rng) for _ in range(count)]
+    decoyed = rng.random(count) < DECOY_SHARE
+    # a second version with nothing changed would be the first one again
+    decoyed[[i for i, target in enumerate(targets) if target == 0 and not decoyed[i]][1:]] = True
+    return list(zip(targets, decoyed.tolist(), strict=True))
+
+
 def _make_version(
-    rng: np.random.Generator, rgb: Floats, region: Mask, donors: list[Donor], methods: list[str]
+    rng: np.random.Generator,
+    scene: Floats,
+    region: Mask,
+    donors: list[Donor],
+    methods: list[str],
+    target: float,
 ) -> _Version:
-    target = 0.0 if rng.random() < UNTOUCHED_SHARE else draw_delta_e(rng)
-    scene, decoy = _shift_whole(rng, rgb, donors) if rng.random() < DECOY_SHARE else (rgb, None)
     method, layer, change = _choose(rng, scene, region, donors, methods, target)
     if target:
         strength = find_strength(change, *layer.sample(rng), target)
@@ -131,7 +144,7 @@ def _make_version(
     _save_jpeg(rng, image, compressed)
     region_again = np.asarray(Image.open(compressed)).reshape(-1, 3)[layer.index] / np.float32(255)
     pixels[layer.index] = to_uint8(layer.over(region_again))
-    return _Version(image, layer.stencil, method, decoy, delta_e)
+    return _Version(image, layer.stencil, method, delta_e)
 
 
 def _choose(
@@ -149,7 +162,7 @@ def _choose(
     """
     own = lift(scene, region, rng.uniform(*_FEATHER))
     tried: list[tuple[float, tuple[str, Layer, Change]]] = []
-    for method in _usable(methods, own.sample(rng)[0], donors):
+    for method in methods:
         chosen = None
         for _ in range(_DIRECTIONS):
             donor = donors[rng.integers(len(donors))] if donors else None
@@ -169,12 +182,14 @@ def _choose(
     return max(tried, key=itemgetter(0))[1]
 
 
-def _shift_whole(rng: np.random.Generator, rgb: Floats, donors: list[Donor]) -> tuple[Floats, str]:
+def _shift_whole(
+    rng: np.random.Generator, rgb: Floats, donors: list[Donor], methods: list[str]
+) -> tuple[Floats, str]:
     """The whole photo changed as regions are, and the name of the change."""
     every = rgb.reshape(-1, 3)
     colors = draw(rng, every)
     target = draw_delta_e(rng)
-    for method in _usable(rng.permutation(list(_CHANGES)).tolist(), colors, donors):
+    for method in rng.permutation(methods).tolist():
         donor = donors[rng.integers(len(donors))] if donors else None
         change = _draw_change(rng, method, colors, donor)
         if mean_delta_e(colors, change(colors, 1.0)) >= target:
@@ -183,7 +198,7 @@ def _shift_whole(rng: np.random.Generator, rgb: Floats, donors: list[Donor]) -> 
     return change(every, strength).reshape(rgb.shape), method
 
 
-def _usable(methods: list[str], colors: Floats, donors: list[Donor]) -> list[str]:
+def _usable(methods: Sequence[str], colors: Floats, donors: list[Donor]) -> list[str]:
     """Without a donor nothing can be transferred; near grey, hue and saturation do not show."""
     hidden = {"hue", "saturation"} if is_near_grey(colors) else set()
     return [method for method in methods if (donors or method in PARAMETRIC) and method not in hidden]
