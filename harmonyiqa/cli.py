@@ -97,12 +97,16 @@ def _train_parser(name: str, command: Command, function: Callable[..., Any]) -> 
 
     parser = _new_parser(name, function)
     parser.add_argument("--config", action="config", help="a YAML file: a path, or the name of a shipped one")
+    parser.add_argument("--only_stage", type=int, help="refuse settings of another stage (the two scripts use it)")
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint of the run folder")
     parser.add_class_arguments(TrainSettings)
 
     def call(arguments: Any) -> Any:
-        values = {k: v for k, v in vars(arguments).items() if k not in ("config", "resume")}
-        return function(TrainSettings(**values), resume=arguments.resume)
+        values = {k: v for k, v in vars(arguments).items() if k not in ("config", "resume", "only_stage")}
+        settings = TrainSettings(**values)
+        if arguments.only_stage not in (None, settings.stage):
+            raise UserError(f"these settings are for stage {settings.stage}, this script trains stage {arguments.only_stage}")
+        return function(settings, resume=arguments.resume)
 
     return parser, call
 

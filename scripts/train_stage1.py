@@ -10,4 +10,4 @@ import sys
 from harmonyiqa.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["train", *sys.argv[1:], "--stage", "1"]))
+    sys.exit(main(["train", *sys.argv[1:], "--only_stage", "1"]))

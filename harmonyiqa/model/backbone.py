@@ -13,6 +13,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from transformers.utils import logging as transformers_logging
+
 from harmonyiqa.errors import UserError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -42,6 +44,7 @@ def load_backbone(
         UserError: nothing is there, a file is missing or damaged, or it is another kind of model.
     """
     name = str(name_or_path)
+    transformers_logging.disable_progress_bar()  # a second bar beside that of training or scoring
     where = {"revision": revision, "local_files_only": local_files_only}
     try:
         config = AutoConfig.from_pretrained(name, **where)

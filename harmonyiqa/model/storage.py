@@ -62,7 +62,9 @@ def _write(model: HarmonyIQA, folder: Path) -> None:
     own = {name: p for name, p in model.state_dict().items() if name.startswith(_HEAD)}
     if model.adapters is not None and settings.base:
         settings.layout = "adapter"
-        model.adapters.peft_config["default"].save_pretrained(folder)
+        config = deepcopy(model.adapters.peft_config["default"])
+        config.base_model_name_or_path = settings.base  # peft wrote this machine's path
+        config.save_pretrained(folder)
         save_file(get_peft_model_state_dict(model.adapters), folder / ADAPTER)
         own |= {name: p for name, p in model.state_dict().items() if name.startswith(_PROJECTOR)}
     else:

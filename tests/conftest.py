@@ -1,0 +1,64 @@
+"""Small random models and made-up images, shared by all rooms."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing may be fetched
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from harmonyiqa.config import StartSettings, TrainableSettings
+from harmonyiqa.data.manifest import Row, write_manifest
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A native InternVL checkpoint with random weights, as a user would download one."""
+    from harmonyiqa.model.tiny import make_tiny_model
+
+    return make_tiny_model(tmp_path_factory.mktemp("checkpoint") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_scorer_folder(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved HarmonyIQA of layout full, stage 2, with random weights."""
+    from harmonyiqa.model.storage import start
+
+    model = start(StartSettings(str(tiny_checkpoint), max_tiles=1), TrainableSettings("full", "full"), stage=2)
+    model.settings.mos_mean, model.settings.mos_std = 50.0, 10.0
+    folder = tmp_path_factory.mktemp("scorer") / "tiny"
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def bundled(tiny_scorer_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The tiny scorer in the place of the bundled model."""
+    monkeypatch.setattr("harmonyiqa.model.storage.BUNDLED", tiny_scorer_folder)
+    return tiny_scorer_folder
+
+
+@pytest.fixture
+def noise() -> np.ndarray:
+    """An image of noise, (24, 40, 3) uint8."""
+    return np.random.default_rng(0).integers(0, 256, (24, 40, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="session")
+def grey_manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """48 flat images whose MOS is their lightness: what any working training learns. The reference is white."""
+    folder = tmp_path_factory.mktemp("grey")
+    Image.new("RGB", (40, 32), "white").save(folder / "white.png")
+    rows = []
+    for i in range(48):
+        level = (i * 53) % 256
+        Image.new("RGB", (40, 32), (level, level, level)).save(folder / f"{i}.png")
+        split = "train" if i < 32 else "val" if i < 40 else "test"
+        mos = 20 + 60 * level / 255
+        rows.append(Row(f"{i}.png", "white.png", mos=mos, content=str(i), method="flat", split=split, mos_kind="synthetic"))
+    write_manifest(rows, folder / "manifest.csv")
+    return folder / "manifest.csv"
