@@ -30,14 +30,20 @@ class Command:
 
 
 COMMANDS: dict[str, Command] = {
-    "score": Command("score images, folders or a manifest", "harmonyiqa.scoring.command:score", "paths"),
-    "train": Command("train stage 1 or 2 from a YAML file of configs/", "harmonyiqa.train.command:train"),
-    "evaluate": Command("agreement of predictions with MOS: SRCC, KRCC, PLCC", "harmonyiqa.pipelines:evaluate"),
-    "baselines": Command("score a manifest with full-reference metrics", "harmonyiqa.baselines.command:baselines"),
+    "score": Command("score images, folders or a manifest", "harmonyiqa.pipelines.score:score", "paths"),
+    "train": Command("train stage 1 or 2 from a YAML file of configs/", "harmonyiqa.pipelines.train:train"),
+    "evaluate": Command(
+        "agreement of predictions with MOS: SRCC, KRCC, PLCC", "harmonyiqa.pipelines.evaluate:evaluate"
+    ),
+    "baselines": Command(
+        "score a manifest with full-reference metrics", "harmonyiqa.baselines.command:baselines"
+    ),
     "data folder": Command("a folder of images -> manifest", "harmonyiqa.data.commands:folder"),
     "data check": Command("is a manifest complete and sound?", "harmonyiqa.data.commands:check"),
     "data split": Command("train, val and test, by content or by method", "harmonyiqa.data.commands:split"),
-    "data synthesize": Command("photos + regions -> composites of known severity", "harmonyiqa.synthesize.command:synthesize"),
+    "data synthesize": Command(
+        "photos + regions -> composites of known severity", "harmonyiqa.synthesize.command:synthesize"
+    ),
 }
 
 
@@ -86,26 +92,36 @@ def run(name: str, words: Sequence[str]) -> int:
 def _parser(name: str, command: Command, function: Callable[..., Any]) -> tuple[Any, Callable[[Any], Any]]:
     parser = _new_parser(name, function)
     if command.positional:
-        parser.add_argument(command.positional, nargs="+", metavar="PATH", help="files, folders or a manifest")
+        parser.add_argument(
+            command.positional, nargs="+", metavar="PATH", help="files, folders or a manifest"
+        )
     parser.add_function_arguments(function, skip={command.positional} if command.positional else None)
     return parser, lambda arguments: function(**vars(arguments))
 
 
-def _train_parser(name: str, command: Command, function: Callable[..., Any]) -> tuple[Any, Callable[[Any], Any]]:
+def _train_parser(
+    name: str, command: Command, function: Callable[..., Any]
+) -> tuple[Any, Callable[[Any], Any]]:
     """Settings at the top level, so that YAML keys and options read `--optim.epochs 3`."""
     from harmonyiqa.config import TrainSettings
 
     parser = _new_parser(name, function)
     parser.add_argument("--config", action="config", help="a YAML file: a path, or the name of a shipped one")
-    parser.add_argument("--only_stage", type=int, help="refuse settings of another stage (the two scripts use it)")
-    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint of the run folder")
+    parser.add_argument(
+        "--only_stage", type=int, help="refuse settings of another stage (the two scripts use it)"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the newest checkpoint of the run folder"
+    )
     parser.add_class_arguments(TrainSettings)
 
     def call(arguments: Any) -> Any:
         values = {k: v for k, v in vars(arguments).items() if k not in ("config", "resume", "only_stage")}
         settings = TrainSettings(**values)
         if arguments.only_stage not in (None, settings.stage):
-            raise UserError(f"these settings are for stage {settings.stage}, this script trains stage {arguments.only_stage}")
+            raise UserError(
+                f"these settings are for stage {settings.stage}, this script trains stage {arguments.only_stage}"
+            )
         return function(settings, resume=arguments.resume)
 
     return parser, call
@@ -114,7 +130,9 @@ def _train_parser(name: str, command: Command, function: Callable[..., Any]) -> 
 def _new_parser(name: str, function: Callable[..., Any]) -> Any:
     from jsonargparse import ArgumentParser
 
-    return ArgumentParser(prog=f"harmonyiqa {name}", description=(function.__doc__ or "").strip().split("\n\n")[0])
+    return ArgumentParser(
+        prog=f"harmonyiqa {name}", description=(function.__doc__ or "").strip().split("\n\n")[0]
+    )
 
 
 def find_config(name: str) -> str:
@@ -124,7 +142,13 @@ def find_config(name: str) -> str:
 
 
 def _overview(words: Sequence[str]) -> int:
-    lines = ["usage: harmonyiqa COMMAND ...", "", "Does this composite image look right to people?", "", "commands:"]
+    lines = [
+        "usage: harmonyiqa COMMAND ...",
+        "",
+        "Does this composite image look right to people?",
+        "",
+        "commands:",
+    ]
     lines += [f"  {name:<16} {command.help}" for name, command in COMMANDS.items()]
     lines += ["", "harmonyiqa COMMAND --help shows a command's options."]
     asked = not words or words[0] in ("-h", "--help") or (len(words) > 1 and words[1] in ("-h", "--help"))

@@ -226,6 +226,8 @@ class ModelSettings:
         """
         unknown = sorted(set(values) - {f.name for f in fields(cls)})
         if unknown:
-            raise UserError(f"unknown settings {', '.join(unknown)}: the model was saved by a newer harmonyiqa; upgrade")
+            raise UserError(
+                f"unknown settings {', '.join(unknown)}: the model was saved by a newer harmonyiqa; upgrade"
+            )
         lora = values.get("lora")
         return cls(**{**values, "lora": LoraSettings(**lora) if lora else None})

@@ -60,7 +60,9 @@ class Prompt:
     def save(self, path: str | Path) -> None:
         """Write the prompt as YAML."""
         with atomic_path(path) as part:
-            part.write_text(yaml.safe_dump(asdict(self), sort_keys=False, allow_unicode=True), encoding="utf-8")
+            part.write_text(
+                yaml.safe_dump(asdict(self), sort_keys=False, allow_unicode=True), encoding="utf-8"
+            )
 
 
 def load_prompt(name_or_path: str | Path) -> Prompt:
@@ -76,6 +78,8 @@ def load_prompt(name_or_path: str | Path) -> Prompt:
         return Prompt(**yaml.safe_load(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         shipped = ", ".join(sorted(p.stem for p in resource_folder("prompts").glob("*.yaml")))
-        raise UserError(f"there is no prompt {str(name_or_path)!r}; shipped: {shipped}; or give a .yaml file") from None
+        raise UserError(
+            f"there is no prompt {str(name_or_path)!r}; shipped: {shipped}; or give a .yaml file"
+        ) from None
     except (TypeError, yaml.YAMLError) as error:
         raise UserError(f"{path} is not a prompt: {error}") from error

@@ -1,9 +1,9 @@
 """Make the bundled model: random weights to begin with, half precision to ship.
 
-    python scripts/make_bundled.py init work/bundled_init
-    accelerate launch scripts/train_stage1.py --config configs/bundled_stage1.yaml
-    accelerate launch scripts/train_stage2.py --config configs/bundled_stage2.yaml
-    python scripts/make_bundled.py ship runs/bundled_stage2/model
+python scripts/make_bundled.py init work/bundled_init
+accelerate launch scripts/train_stage1.py --config configs/bundled_stage1.yaml
+accelerate launch scripts/train_stage2.py --config configs/bundled_stage2.yaml
+python scripts/make_bundled.py ship runs/bundled_stage2/model
 """
 
 import sys

@@ -22,7 +22,7 @@ from harmonyiqa.evaluate.join import common, join
 from harmonyiqa.evaluate.null_predictors import null_predictors
 from harmonyiqa.evaluate.summary import interval_note, null_note, split_note, synthetic_mark, synthetic_notes
 from harmonyiqa.evaluate.tables import Chosen, Difference, Evaluation, difference, measure, measurement
-from harmonyiqa.pipelines import train_rows
+from harmonyiqa.pipelines.evaluate import train_rows
 from harmonyiqa.report.tables import (
     METRIC_TITLES,
     Footnotes,

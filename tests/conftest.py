@@ -6,6 +6,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing may be fetched
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -13,6 +14,9 @@ from PIL import Image
 
 from harmonyiqa.config import StartSettings, TrainableSettings
 from harmonyiqa.data.manifest import Row, write_manifest
+
+if TYPE_CHECKING:
+    from harmonyiqa import HarmonyIQA
 
 
 @pytest.fixture(scope="session")
@@ -28,8 +32,11 @@ def tiny_scorer_folder(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathF
     """A saved HarmonyIQA of layout full, stage 2, with random weights."""
     from harmonyiqa.model.storage import start
 
-    model = start(StartSettings(str(tiny_checkpoint), max_tiles=1), TrainableSettings("full", "full"), stage=2)
-    model.settings.mos_mean, model.settings.mos_std = 50.0, 10.0
+    model = start(
+        StartSettings(str(tiny_checkpoint), max_tiles=1), TrainableSettings("full", "full"), stage=2
+    )
+    model.settings.mos_std = 40.0  # scores well apart from each other
+    model.settings.mos_kind = "synthetic"
     folder = tmp_path_factory.mktemp("scorer") / "tiny"
     model.save_pretrained(folder)
     return folder
@@ -59,6 +66,35 @@ def grey_manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.new("RGB", (40, 32), (level, level, level)).save(folder / f"{i}.png")
         split = "train" if i < 32 else "val" if i < 40 else "test"
         mos = 20 + 60 * level / 255
-        rows.append(Row(f"{i}.png", "white.png", mos=mos, content=str(i), method="flat", split=split, mos_kind="synthetic"))
+        rows.append(
+            Row(
+                f"{i}.png",
+                "white.png",
+                mos=mos,
+                content=str(i),
+                method="flat",
+                split=split,
+                mos_kind="synthetic",
+            )
+        )
     write_manifest(rows, folder / "manifest.csv")
     return folder / "manifest.csv"
+
+
+@pytest.fixture
+def scorer(tiny_scorer_folder: Path) -> "HarmonyIQA":
+    """The tiny scorer, loaded."""
+    from harmonyiqa import HarmonyIQA
+
+    return HarmonyIQA.from_pretrained(tiny_scorer_folder)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder of seven scenes, a to g, no two alike."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for seed, name in enumerate("abcdefg"):
+        coarse = np.random.default_rng(seed).integers(0, 256, (3, 3, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize((48, 40), Image.Resampling.BICUBIC).save(folder / f"{name}.png")
+    return folder

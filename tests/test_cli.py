@@ -66,13 +66,18 @@ def test_every_shipped_config_parses_and_names_its_command(path) -> None:
     settings = parser.instantiate(parser.parse_args(["--config", str(path)]))
     assert settings.stage == yaml.safe_load(path.read_text())["stage"]
     header = [line for line in path.read_text().splitlines() if line.startswith("#")]
-    assert any(f"scripts/train_stage{settings.stage}.py --config configs/{path.name}" in line for line in header)
+    assert any(
+        f"scripts/train_stage{settings.stage}.py --config configs/{path.name}" in line for line in header
+    )
     assert isinstance(settings.optim, OptimSettings)
 
 
 def test_a_shipped_config_is_found_by_name(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert Path(cli.find_config("tiny_stage1.yaml")).read_text() == (ROOT / "configs/tiny_stage1.yaml").read_text()
+    assert (
+        Path(cli.find_config("tiny_stage1.yaml")).read_text()
+        == (ROOT / "configs/tiny_stage1.yaml").read_text()
+    )
     assert cli.find_config("mine.yaml") == "mine.yaml"
 
 

@@ -20,10 +20,12 @@ def test_a_value_out_of_range_is_named_with_its_rule(make, message: str) -> None
 
 
 def test_model_settings_survive_json() -> None:
-    settings = ModelSettings(layout="adapter", base="bundled@00", stage=2, mos_mean=49.88, lora=LoraSettings(rank=4))
+    settings = ModelSettings(
+        layout="adapter", base="bundled@00", stage=2, mos_mean=49.88, lora=LoraSettings(rank=4)
+    )
     assert ModelSettings.from_dict(settings.to_dict()) == settings
 
 
 def test_settings_of_a_newer_version_are_refused_by_name() -> None:
-    with pytest.raises(UserError, match="unknown settings colour_space.*newer"):
+    with pytest.raises(UserError, match=r"unknown settings colour_space.*newer"):
         ModelSettings.from_dict({"colour_space": "oklab"})

@@ -54,5 +54,5 @@ def test_a_prompt_without_its_image_is_refused() -> None:
 
 def test_a_file_that_is_no_prompt_is_named(tmp_path) -> None:
     (tmp_path / "p.yaml").write_text("name: p\ncolour: red\n")
-    with pytest.raises(UserError, match="is not a prompt.*colour"):
+    with pytest.raises(UserError, match=r"is not a prompt.*colour"):
         load_prompt(tmp_path / "p.yaml")

@@ -10,7 +10,7 @@ from harmonyiqa.errors import UserError
 from harmonyiqa.files import atomic_path
 
 Value = str | float | int | None
-_SUFFIXES = (".csv", ".jsonl", ".parquet")
+SUFFIXES = (".csv", ".jsonl", ".parquet")
 
 
 def read_table(path: str | Path) -> list[dict[str, Value]]:
@@ -22,7 +22,7 @@ def read_table(path: str | Path) -> list[dict[str, Value]]:
     path = Path(path)
     suffix = _suffix(path)
     if not path.is_file():
-        raise UserError(f"table {path} does not exist; give a {' '.join(_SUFFIXES)} file")
+        raise UserError(f"table {path} does not exist; give a {' '.join(SUFFIXES)} file")
     try:
         if suffix == ".parquet":
             import pyarrow.parquet
@@ -73,8 +73,8 @@ def write_table(
 
 
 def _suffix(path: Path) -> str:
-    if path.suffix.lower() not in _SUFFIXES:
-        raise UserError(f"table {path} has suffix {path.suffix!r}; use one of {' '.join(_SUFFIXES)}")
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserError(f"table {path} has suffix {path.suffix!r}; use one of {' '.join(SUFFIXES)}")
     return path.suffix.lower()
 
 

@@ -12,7 +12,6 @@ from transformers import (
     InternVLForConditionalGeneration,
     PreTrainedTokenizerBase,
 )
-
 from transformers.utils import logging as transformers_logging
 
 from harmonyiqa.errors import UserError
@@ -65,7 +64,9 @@ def load_backbone(
     wrong = {kind: sorted(keys) for kind, keys in report.items() if keys}
     if wrong:
         kind, keys = next(iter(wrong.items()))
-        raise UserError(f"{name} does not hold the model that its config.json describes: {kind} {keys[0]} (of {len(keys)})")
+        raise UserError(
+            f"{name} does not hold the model that its config.json describes: {kind} {keys[0]} (of {len(keys)})"
+        )
     return Backbone(model.eval(), tokenizer, image_processor(config.vision_config.image_size[0], max_tiles))
 
 

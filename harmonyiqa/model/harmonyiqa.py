@@ -87,7 +87,9 @@ class HarmonyIQA(nn.Module):
         """
         from harmonyiqa.model.storage import load
 
-        return load(name_or_path, device=device, dtype=dtype, revision=revision, local_files_only=local_files_only)
+        return load(
+            name_or_path, device=device, dtype=dtype, revision=revision, local_files_only=local_files_only
+        )
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write weights (safetensors), settings, prompt and tokenizer; see `harmonyiqa.model.storage`."""
@@ -127,9 +129,13 @@ class HarmonyIQA(nn.Module):
             UserError: the model has no score head (only stage 1 was trained): use `predict_text`.
         """
         if self.score_head is None:
-            raise UserError(f"{self.name} has no score head: it was trained in stage 1 only; ask for its text score")
+            raise UserError(
+                f"{self.name} has no score head: it was trained in stage 1 only; ask for its text score"
+            )
         batch = batch.to(self.device)
-        return self._to_mos(self.score_head(self._hidden(batch.input_ids, batch.attention_mask, batch.pixel_values)[:, -1]))
+        return self._to_mos(
+            self.score_head(self._hidden(batch.input_ids, batch.attention_mask, batch.pixel_values)[:, -1])
+        )
 
     @torch.inference_mode()
     def predict_text(self, batch: Batch) -> list[str]:
@@ -171,7 +177,9 @@ class HarmonyIQA(nn.Module):
             _, references = _as_list(reference)
             references = references * len(pictures) if len(references) == 1 else references
             if len(references) != len(pictures):
-                raise UserError(f"{len(pictures)} images but {len(references)} references: give one, or one for each")
+                raise UserError(
+                    f"{len(pictures)} images but {len(references)} references: give one, or one for each"
+                )
         scores = []
         for picture, other in zip(pictures, references, strict=True):
             example = self.prepare(_open(picture), None if other is None else _open(other))
@@ -246,8 +254,8 @@ def _as_list(pictures: Any) -> tuple[bool, list[Any]]:
 def _open(picture: Picture) -> Image.Image:
     if isinstance(picture, torch.Tensor):
         if picture.ndim != 3 or picture.shape[0] != 3:
-            raise UserError(f"a tensor of shape {tuple(picture.shape)} is not an image: give (3, H, W) in 0..1")
+            raise UserError(
+                f"a tensor of shape {tuple(picture.shape)} is not an image: give (3, H, W) in 0..1"
+            )
         picture = picture.detach().cpu().float().permute(1, 2, 0).numpy()
     return open_rgb(picture)
-
-

@@ -81,7 +81,9 @@ class Inputs:
         unknown = tokenizer.unk_token_id
         for token, id_ in ((IMAGE_TOKEN, self.image_token_id), (prompt.end, self.end_id)):
             if id_ is None or id_ == unknown:
-                raise UserError(f"the tokenizer has no token {token!r}: it is not an InternVL tokenizer for this prompt")
+                raise UserError(
+                    f"the tokenizer has no token {token!r}: it is not an InternVL tokenizer for this prompt"
+                )
         self._questions = {mode: self._tokenise_question(mode) for mode in _MODES}
         self.answer: list[int] = self._tokenise_answer()
 

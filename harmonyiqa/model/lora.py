@@ -25,20 +25,25 @@ def add_adapters(backbone: nn.Module, lora: LoraSettings, *, vision: bool, llm: 
     """
     targets = [t for t, wanted in ((VISION_TARGETS, vision), (LLM_TARGETS, llm)) if wanted]
     config = LoraConfig(
-        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules="|".join(f"({t})" for t in targets)
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules="|".join(f"({t})" for t in targets),
     )
     wrapped = get_peft_model(backbone, config)
     names = [name for name, _ in backbone.named_parameters() if "lora_A" in name]
     for tower, wanted in (("vision_tower", vision), ("language_model", llm)):
         if wanted and not any(f".{tower}." in name for name in names):
-            raise UserError(f"LoRA found no layers in the {tower} of {type(backbone).__name__}: not a known InternVL layout")
+            raise UserError(
+                f"LoRA found no layers in the {tower} of {type(backbone).__name__}: not a known InternVL layout"
+            )
     return wrapped
 
 
 def set_trainable(model: nn.Module, trainable: TrainableSettings, stage: int) -> None:
     """Mark which parameters of a `HarmonyIQA` get gradients; everything else is frozen.
 
-    `lm_head` takes no part in stage 2, so it learns in stage 1 only (a tied one is the embedding, which learns in both).
+    `lm_head` takes no part in stage 2, so it learns in stage 1 only (tied to the embedding, it learns in both).
     """
     how = {"vision_tower": trainable.vision, "language_model": trainable.llm}
     for name, parameter in model.named_parameters():

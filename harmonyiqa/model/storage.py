@@ -1,19 +1,19 @@
 """A saved model is a folder, in one of two layouts.
 
 - ``full``: every weight. ``model.safetensors`` and ``config.json`` are a native InternVL checkpoint.
-- ``adapter``: what was trained on top of a base that everybody can get again (a hub id with its revision, or the bundled
-  model by hash). ``adapter_model.safetensors`` is peft's, ``trained.safetensors`` holds projector and score head.
+- ``adapter``: what was trained on top of a base that everybody can get again (a hub id with its revision, or the
+  bundled model by hash). ``adapter_model.safetensors`` is peft's, ``trained.safetensors`` holds projector and head.
 
 Both hold ``settings.json`` and ``prompt.yaml``; a full model its tokenizer and, if trained, its head.
 """
 
 import json
-import os
 import shutil
 import tempfile
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from huggingface_hub import snapshot_download
@@ -49,16 +49,18 @@ def save(model: HarmonyIQA, folder: str | Path) -> None:
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         _write(model, aside)
-        os.chmod(aside, 0o755)  # mkdtemp gives 700
+        aside.chmod(0o755)  # mkdtemp gives 700
         if folder.exists():
             shutil.rmtree(folder)
-        os.replace(aside, folder)
+        aside.replace(folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
 
 def _write(model: HarmonyIQA, folder: Path) -> None:
-    settings = replace(model.settings, dtype=str(model.backbone.dtype).removeprefix("torch."), package_version=__version__)
+    settings = replace(
+        model.settings, dtype=str(model.backbone.dtype).removeprefix("torch."), package_version=__version__
+    )
     own = {name: p for name, p in model.state_dict().items() if name.startswith(_HEAD)}
     if model.adapters is not None and settings.base:
         settings.layout = "adapter"
@@ -97,21 +99,29 @@ def load(
     if settings.layout == "adapter":
         base, base_revision = _base_of(settings, folder)
     backbone = load_backbone(
-        base, max_tiles=settings.max_tiles, dtype=dtype, revision=base_revision, local_files_only=local_files_only
+        base,
+        max_tiles=settings.max_tiles,
+        dtype=dtype,
+        revision=base_revision,
+        local_files_only=local_files_only,
     )
     adapters: PeftModel | None = None
     if settings.lora is not None:
-        adapters = add_adapters(backbone.model, settings.lora, vision=settings.lora_vision, llm=settings.lora_llm)
+        adapters = add_adapters(
+            backbone.model, settings.lora, vision=settings.lora_vision, llm=settings.lora_llm
+        )
         _load_adapters(adapters, folder / ADAPTER)
     prompt = load_prompt(_present(folder / PROMPT))
-    inputs = Inputs(backbone.tokenizer, backbone.image_processor, prompt, tokens_per_tile(backbone.model.config))
+    inputs = Inputs(
+        backbone.tokenizer, backbone.image_processor, prompt, tokens_per_tile(backbone.model.config)
+    )
     model = HarmonyIQA(backbone.model, inputs, settings, name, adapters)
     if settings.has_score_head or settings.layout == "adapter":
         _load_own(model, folder / TRAINED)
     return model.to(device).eval()
 
 
-def start(settings: StartSettings, trainable: TrainableSettings, stage: int) -> HarmonyIQA:
+def start(settings: StartSettings, trainable: TrainableSettings, stage: Literal[1, 2]) -> HarmonyIQA:
     """The model that a training stage begins with: loaded, adapters placed, for stage 2 with a head.
 
     Raises:
@@ -128,7 +138,9 @@ def start(settings: StartSettings, trainable: TrainableSettings, stage: int) -> 
             settings.model, max_tiles=settings.max_tiles, dtype=torch.float32, revision=settings.revision
         )
         prompt = load_prompt(settings.prompt)
-        inputs = Inputs(backbone.tokenizer, backbone.image_processor, prompt, tokens_per_tile(backbone.model.config))
+        inputs = Inputs(
+            backbone.tokenizer, backbone.image_processor, prompt, tokens_per_tile(backbone.model.config)
+        )
         config = backbone.model.config
         model_settings = ModelSettings(
             base="" if Path(settings.model).exists() else settings.model,
@@ -162,7 +174,9 @@ def _bundled_id() -> str:
     return f"bundled@{sha256_of(BUNDLED / 'model.safetensors')}"
 
 
-def _locate(name_or_path: str | Path | None, revision: str | None, local_files_only: bool) -> tuple[Path, str]:
+def _locate(
+    name_or_path: str | Path | None, revision: str | None, local_files_only: bool
+) -> tuple[Path, str]:
     """The folder, and the name that predictions carry."""
     if name_or_path is None or str(name_or_path) == "bundled":
         return BUNDLED, _bundled_id()[: len("bundled@") + 8]
@@ -170,7 +184,9 @@ def _locate(name_or_path: str | Path | None, revision: str | None, local_files_o
         return Path(name_or_path), Path(name_or_path).resolve().name
     name = str(name_or_path)
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise UserError(f"there is no model folder {name}; give a folder, a hub id (owner/name), or nothing for the bundled model")
+        raise UserError(
+            f"there is no model folder {name}; give a folder, a hub id (owner/name), or nothing for the bundled model"
+        )
     try:
         return Path(snapshot_download(name, revision=revision, local_files_only=local_files_only)), name
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
@@ -187,7 +203,9 @@ def _read_settings(folder: Path) -> ModelSettings:
 
 def _present(path: Path) -> Path:
     if not path.is_file():
-        raise UserError(f"the model folder {path.parent} has no {path.name}: it is not a saved HarmonyIQA model, or a copy is incomplete")
+        raise UserError(
+            f"the model folder {path.parent} has no {path.name}: no saved HarmonyIQA model, or a copy is incomplete"
+        )
     return path
 
 
@@ -197,7 +215,7 @@ def _base_of(settings: ModelSettings, folder: Path) -> tuple[Path, str | None]:
         return Path(settings.base), settings.base_revision
     if settings.base != _bundled_id():
         raise UserError(
-            f"{folder} was trained on another bundled model ({digest[:8]}) than this version ships ({_bundled_id()[8:16]}): "
+            f"{folder} was trained on another bundled model ({digest[:8]}) than ships here ({_bundled_id()[8:16]}): "
             f"install harmonyiqa {settings.package_version}, or train it again"
         )
     return BUNDLED, None
@@ -228,7 +246,9 @@ def _load_own(model: HarmonyIQA, path: Path) -> None:
     with torch.no_grad():
         for name, tensor in tensors.items():
             if target[name].shape != tensor.shape:
-                raise UserError(f"{path}: {name} has shape {tuple(tensor.shape)}, the model needs {tuple(target[name].shape)}")
+                raise UserError(
+                    f"{path}: {name} has shape {tuple(tensor.shape)}, the model needs {tuple(target[name].shape)}"
+                )
             target[name].copy_(tensor)
 
 
@@ -236,4 +256,6 @@ def _same_names(expected: set[str], found: set[str], path: Path) -> None:
     if expected != found:
         odd = sorted(expected ^ found)
         kind = "missing" if odd[0] in expected else "unknown"
-        raise UserError(f"{path}: tensor {odd[0]} is {kind} ({len(odd)} in all); the file does not belong to this model")
+        raise UserError(
+            f"{path}: tensor {odd[0]} is {kind} ({len(odd)} in all); the file does not belong to this model"
+        )

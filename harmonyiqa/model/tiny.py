@@ -83,7 +83,7 @@ def make_tiny_model(
             "hidden_size": llm_width,
             "num_hidden_layers": llm_layers,
             "num_attention_heads": llm_width // head_size,
-            "num_key_value_heads": max(1, llm_width // head_size // 2),
+            "num_key_value_heads": llm_width // head_size,
             "intermediate_size": 3 * llm_width,
             "vocab_size": len(tokenizer),
             "max_position_embeddings": 4096,

@@ -40,7 +40,14 @@ class ScoreDataset(Dataset[Item]):
     """
 
     def __init__(
-        self, manifest: Manifest, split: str, inputs: Inputs, mode: Mode, *, flip: bool = False, limit: int = 0
+        self,
+        manifest: Manifest,
+        split: str,
+        inputs: Inputs,
+        mode: Mode,
+        *,
+        flip: bool = False,
+        limit: int = 0,
     ) -> None:
         rows = manifest.split(split).rows
         for row in rows:
@@ -83,5 +90,6 @@ class Collator:
         self.sentences = sentences
 
     def __call__(self, items: Sequence[Item]) -> dict[str, torch.Tensor]:
+        """One batch, as `HarmonyIQA.forward` wants it."""
         collate = self.inputs.collate_sentences if self.sentences else self.inputs.collate_scores
         return collate([item.example for item in items], [item.mos for item in items])

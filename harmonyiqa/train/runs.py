@@ -1,12 +1,12 @@
 """A run folder says how it was made: settings, versions, history, model card, model.
 
-    settings.yaml     every setting of the run, defaults included
-    environment.json  versions, machine kind, seed, hash of the manifest
-    history.jsonl     every logged number, one line a time
-    metrics.json      the best validation and how long it took
-    checkpoint-N/     what `--resume` goes on from
-    tensorboard/      the same numbers as curves
-    model/            the trained model; its README.md is the model card
+settings.yaml     every setting of the run, defaults included
+environment.json  versions, machine kind, seed, hash of the manifest
+history.jsonl     every logged number, one line a time
+metrics.json      the best validation and how long it took
+checkpoint-N/     what `--resume` goes on from
+tensorboard/      the same numbers as curves
+model/            the trained model; its README.md is the model card
 """
 
 import json
@@ -27,7 +27,17 @@ from harmonyiqa.errors import UserError
 from harmonyiqa.files import atomic_path, sha256_of
 
 log = logging.getLogger(__name__)
-_PACKAGES = ("torch", "transformers", "peft", "accelerate", "bitsandbytes", "datasets", "scipy", "pillow", "numpy")
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "bitsandbytes",
+    "datasets",
+    "scipy",
+    "pillow",
+    "numpy",
+)
 
 
 def open_run(settings: TrainSettings, *, resume: bool) -> None:
@@ -41,11 +51,15 @@ def open_run(settings: TrainSettings, *, resume: bool) -> None:
     now = yaml.safe_dump(asdict(settings), sort_keys=False)
     if path.exists():
         if not resume:
-            raise UserError(f"{folder} holds a run already: add --resume to go on with it, or choose another --out")
+            raise UserError(
+                f"{folder} holds a run already: add --resume to go on with it, or choose another --out"
+            )
         then = yaml.safe_load(path.read_text(encoding="utf-8"))
         changed = sorted(k for k, v in asdict(settings).items() if then.get(k) != v)
         if changed:
-            raise UserError(f"{folder} was started with other settings ({', '.join(changed)}): resume with the same ones")
+            raise UserError(
+                f"{folder} was started with other settings ({', '.join(changed)}): resume with the same ones"
+            )
     else:
         with atomic_path(path) as part:
             part.write_text(now, encoding="utf-8")
@@ -78,6 +92,15 @@ def write_json(path: Path, value: Any) -> None:
         part.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
+def read_run(settings: TrainSettings) -> tuple[Path, dict[str, Any], dict[str, Any]]:
+    """The folder of a finished run, its metrics and its environment."""
+    folder = Path(settings.out)
+    metrics, environment = (
+        json.loads((folder / f"{n}.json").read_text("utf-8")) for n in ("metrics", "environment")
+    )
+    return folder, metrics, environment
+
+
 class History(TrainerCallback):
     """Keeps every logged number in `history.jsonl`."""
 
@@ -85,7 +108,12 @@ class History(TrainerCallback):
         self.path = folder / "history.jsonl"
 
     def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Any = None,
+        **_: Any,
     ) -> None:
         """Append one line."""
         if state.is_world_process_zero and logs:

@@ -37,7 +37,8 @@ def train_scorer(settings: TrainSettings, *, resume: bool = False) -> HarmonyIQA
     """
     manifest = read_manifest(settings.data.manifest)
     folder = Path(settings.out)
-    if PartialState().is_main_process:
+    # without `cpu` the processes of torchrun do not meet on a machine without a GPU
+    if PartialState(cpu=not torch.cuda.is_available()).is_main_process:
         open_run(settings, resume=resume)
     set_seed(settings.seed)
     model = start(settings.start, settings.trainable, settings.stage)
@@ -72,7 +73,9 @@ def train_scorer(settings: TrainSettings, *, resume: bool = False) -> HarmonyIQA
     return model
 
 
-def _datasets(settings: TrainSettings, manifest: Manifest, model: HarmonyIQA) -> tuple[ScoreDataset, ScoreDataset]:
+def _datasets(
+    settings: TrainSettings, manifest: Manifest, model: HarmonyIQA
+) -> tuple[ScoreDataset, ScoreDataset]:
     data = settings.data
     train = ScoreDataset(manifest, "train", model.inputs, data.mode, flip=data.flip)
     val = ScoreDataset(manifest, "val", model.inputs, data.mode, limit=settings.validation.max_images)
@@ -82,7 +85,9 @@ def _datasets(settings: TrainSettings, manifest: Manifest, model: HarmonyIQA) ->
 def _arguments(settings: TrainSettings, items: int) -> TrainingArguments:
     optim, validation = settings.optim, settings.validation
     per_step = optim.batch_size * optim.accumulation * PartialState().num_processes
-    steps = math.ceil(items / per_step * min(1.0, optim.epochs))  # of one epoch, or of the run if that is shorter
+    steps = math.ceil(
+        items / per_step * min(1.0, optim.epochs)
+    )  # of one epoch, or of the run if that is shorter
     every = max(1, min(steps, settings.max_steps or steps) // validation.per_epoch)
     return TrainingArguments(
         output_dir=settings.out,
@@ -134,10 +139,18 @@ def _mos_kind(manifest: Manifest) -> str:
 def _report_size(model: HarmonyIQA, train: ScoreDataset, val: ScoreDataset) -> None:
     total = sum(p.numel() for p in model.parameters())
     learns = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    log.info("%s of %s parameters learn; %s training and %s validation questions", f"{learns:,}", f"{total:,}", len(train), len(val))
+    log.info(
+        "%s of %s parameters learn; %s training and %s validation questions",
+        f"{learns:,}",
+        f"{total:,}",
+        len(train),
+        len(val),
+    )
 
 
-def _finish(trainer: Trainer, model: HarmonyIQA, settings: TrainSettings, folder: Path, seconds: float) -> None:
+def _finish(
+    trainer: Trainer, model: HarmonyIQA, settings: TrainSettings, folder: Path, seconds: float
+) -> None:
     best = {"best_val_srcc": trainer.state.best_metric, "best_step": trainer.state.best_global_step}
     validations = [h for h in trainer.state.log_history if "eval_srcc" in h]
     metrics = {

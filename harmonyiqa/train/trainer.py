@@ -28,25 +28,37 @@ class ScorerTrainer(Trainer):
     """Trains a `HarmonyIQA`; the loss is the model's own (`HarmonyIQA.forward`)."""
 
     model: HarmonyIQA
+    data_collator: Collator
 
     def get_eval_dataloader(self, eval_dataset: str | Dataset | None = None) -> DataLoader:
         """Validation asks for scores in both stages, so its batches hold MOS, not sentences."""
-        training_collator, self.data_collator = self.data_collator, Collator(self.model.inputs, sentences=False)
+        training_collator, self.data_collator = (
+            self.data_collator,
+            Collator(self.model.inputs, sentences=False),
+        )
         try:
             return super().get_eval_dataloader(eval_dataset)
         finally:
             self.data_collator = training_collator
 
     def prediction_step(
-        self, model: nn.Module, inputs: dict[str, Any], prediction_loss_only: bool, ignore_keys: list[str] | None = None
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
     ) -> tuple[None, torch.Tensor, torch.Tensor]:
-        """Score as `harmonyiqa score` would: by the head, or in stage 1 by the generated sentence (NaN without a number)."""
+        """Score as `harmonyiqa score` would: by the head, in stage 1 by the sentence (NaN without a number)."""
         labels = inputs.pop("labels").to(self.args.device)
         batch = Batch(**inputs)
         if self.model.score_head is not None:
             return None, self.model.predict(batch), labels
         scores = map(self.model.inputs.prompt.parse_score, self.model.predict_text(batch))
-        return None, torch.tensor([math.nan if s is None else s for s in scores], device=labels.device), labels
+        return (
+            None,
+            torch.tensor([math.nan if s is None else s for s in scores], device=labels.device),
+            labels,
+        )
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
         folder = Path(output_dir or self.args.output_dir)
@@ -84,7 +96,9 @@ def load_trained_tensors(model: nn.Module, path: Path) -> None:
     parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
     if tensors.keys() != parameters.keys():
         odd = sorted(tensors.keys() ^ parameters.keys())[0]
-        raise UserError(f"{path} does not fit these settings ({odd}): what is trained must not change on resume")
+        raise UserError(
+            f"{path} does not fit these settings ({odd}): what is trained must not change on resume"
+        )
     with torch.no_grad():
         for name, tensor in tensors.items():
             parameters[name].copy_(tensor)
@@ -92,7 +106,9 @@ def load_trained_tensors(model: nn.Module, path: Path) -> None:
 
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint of a run; half-written ones are skipped with a line."""
-    checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]), reverse=True)
+    checkpoints = sorted(
+        folder.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]), reverse=True
+    )
     for checkpoint in checkpoints:
         if (checkpoint / COMPLETE).exists():
             return checkpoint

@@ -65,7 +65,7 @@ def test_predict_is_the_head_on_the_slot_in_mos_units(model, noise) -> None:
             input_ids=batch.input_ids, pixel_values=batch.pixel_values, output_hidden_states=True
         )
         slot = whole.hidden_states[-1][:, -1]
-        expected = model.score_head(slot) * 10 + 50  # the fixture's mean and deviation
+        expected = model.score_head(slot) * 40 + 50  # the fixture's mean and deviation
     torch.testing.assert_close(model.predict(batch), expected)
 
 
@@ -73,9 +73,13 @@ def test_stage_1_loss_is_transformers_own(tiny_checkpoint, noise) -> None:
     from harmonyiqa.config import StartSettings, TrainableSettings
     from harmonyiqa.model.storage import start
 
-    model = start(StartSettings(str(tiny_checkpoint), max_tiles=1), TrainableSettings("full", "full"), stage=1).eval()
+    model = start(
+        StartSettings(str(tiny_checkpoint), max_tiles=1), TrainableSettings("full", "full"), stage=1
+    ).eval()
     picture = Image.fromarray(noise)
-    batch = model.inputs.collate_sentences([model.prepare(picture), model.prepare(picture, picture)], [63.4, 9.5])
+    batch = model.inputs.collate_sentences(
+        [model.prepare(picture), model.prepare(picture, picture)], [63.4, 9.5]
+    )
     ours = model(**batch)["loss"]
     theirs = model.backbone(**batch).loss  # full logits
     torch.testing.assert_close(ours, theirs)
@@ -84,7 +88,7 @@ def test_stage_1_loss_is_transformers_own(tiny_checkpoint, noise) -> None:
 def test_stage_2_loss_is_mse_of_the_normalised_score(model, noise) -> None:
     batch = model.inputs.collate_scores([model.prepare(Image.fromarray(noise))] * 2, [40.0, 70.0])
     out = model(**batch)
-    expected = F.mse_loss((out["scores"] - 50) / 10, torch.tensor([-1.0, 2.0]))
+    expected = F.mse_loss((out["scores"] - 50) / 40, torch.tensor([-0.25, 0.5]))
     torch.testing.assert_close(out["loss"], expected)
 
 
@@ -104,7 +108,9 @@ def test_a_random_model_writes_no_score_and_none_is_invented(tiny_checkpoint, no
     from harmonyiqa.config import StartSettings, TrainableSettings
     from harmonyiqa.model.storage import start
 
-    model = start(StartSettings(str(tiny_checkpoint), max_tiles=1), TrainableSettings("full", "full"), stage=1).eval()
+    model = start(
+        StartSettings(str(tiny_checkpoint), max_tiles=1), TrainableSettings("full", "full"), stage=1
+    ).eval()
     with pytest.raises(UserError, match="holds no score"):
         model.score(noise)
     with pytest.raises(UserError, match="no score head"):

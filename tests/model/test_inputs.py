@@ -25,7 +25,9 @@ def test_joined_ids_decode_to_the_sentence(inputs, picture) -> None:
     assert answer == "The quality score is 63.40<|im_end|>"
     assert prompt.parse_score(answer) == 63.4
     text = inputs.tokenizer.decode(batch["input_ids"][0])
-    assert text.replace("<IMG_CONTEXT>", "") == prompt.question("nr").replace("<image>", "<img></img>") + answer
+    assert (
+        text.replace("<IMG_CONTEXT>", "") == prompt.question("nr").replace("<image>", "<img></img>") + answer
+    )
 
 
 def test_the_slot_is_the_last_token_before_the_score(inputs, picture) -> None:
@@ -40,7 +42,10 @@ def test_the_first_score_token_holds_the_first_digit(inputs) -> None:
 def test_image_tokens_match_the_tiles_in_both_modes(inputs, picture) -> None:
     for references in ((), (picture,)):
         example = inputs.prepare(picture, *references)
-        assert example.question.count(inputs.image_token_id) == len(example.pixel_values) * inputs.tokens_per_tile
+        assert (
+            example.question.count(inputs.image_token_id)
+            == len(example.pixel_values) * inputs.tokens_per_tile
+        )
         assert len(example.pixel_values) == 1 + len(references)
 
 

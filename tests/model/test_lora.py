@@ -32,7 +32,9 @@ def _step(model: HarmonyIQA, noise) -> None:
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("stage", [1, 2])
 @pytest.mark.parametrize("switches", SWITCHES, ids=lambda s: f"{s.vision}-{s.llm}-{s.projector}")
-def test_gradient_reaches_every_trainable_tensor(tiny_checkpoint, noise, switches, stage, checkpointing) -> None:
+def test_gradient_reaches_every_trainable_tensor(
+    tiny_checkpoint, noise, switches, stage, checkpointing
+) -> None:
     torch.manual_seed(0)
     model = start(StartSettings(str(tiny_checkpoint), max_tiles=1), switches, stage)
     set_trainable(model, switches, stage)

@@ -58,7 +58,13 @@ def _picture(noise):
 def test_an_adapter_holds_only_what_was_trained_and_no_path(bundled, tmp_path) -> None:
     start(StartSettings(), TrainableSettings(), 2).save_pretrained(tmp_path / "a")
     names = {p.name for p in (tmp_path / "a").iterdir()}
-    assert names == {"adapter_config.json", "adapter_model.safetensors", "trained.safetensors", "settings.json", "prompt.yaml"}
+    assert names == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "trained.safetensors",
+        "settings.json",
+        "prompt.yaml",
+    }
     assert all("lora_" in name for name in load_file(tmp_path / "a/adapter_model.safetensors"))
     own = load_file(tmp_path / "a/trained.safetensors")
     assert {n.split(".")[0] for n in own} == {"score_head", "backbone"}
@@ -92,7 +98,9 @@ def test_stage_2_goes_on_with_stage_1s_adapters(bundled, tmp_path) -> None:
     _shake(first)
     first.save_pretrained(tmp_path / "one")
     second = start(StartSettings(str(tmp_path / "one")), TrainableSettings(), 2)
-    for (name, p), (_, q) in zip(first.named_parameters(), second.backbone.named_parameters(prefix="backbone"), strict=True):
+    for (name, p), (_, q) in zip(
+        first.named_parameters(), second.backbone.named_parameters(prefix="backbone"), strict=True
+    ):
         assert torch.equal(p, q), name
     assert second.score_head is not None
     with pytest.raises(UserError, match="same settings in both stages"):
@@ -100,7 +108,15 @@ def test_stage_2_goes_on_with_stage_1s_adapters(bundled, tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["settings.json", "prompt.yaml", "model.safetensors", "config.json", "trained.safetensors", "tokenizer.json"]
+    "name",
+    [
+        "settings.json",
+        "prompt.yaml",
+        "model.safetensors",
+        "config.json",
+        "trained.safetensors",
+        "tokenizer.json",
+    ],
 )
 def test_a_missing_file_is_named_or_described(tiny_scorer_folder, tmp_path, name) -> None:
     shutil.copytree(tiny_scorer_folder, tmp_path / "m")
@@ -111,7 +127,15 @@ def test_a_missing_file_is_named_or_described(tiny_scorer_folder, tmp_path, name
 
 
 @pytest.mark.parametrize(
-    "name", ["settings.json", "prompt.yaml", "model.safetensors", "config.json", "trained.safetensors", "tokenizer.json"]
+    "name",
+    [
+        "settings.json",
+        "prompt.yaml",
+        "model.safetensors",
+        "config.json",
+        "trained.safetensors",
+        "tokenizer.json",
+    ],
 )
 @pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"\x00junk" + data[5:]])
 def test_a_damaged_file_is_one_clear_line(tiny_scorer_folder, tmp_path, name, damage) -> None:
@@ -125,7 +149,10 @@ def test_a_damaged_file_is_one_clear_line(tiny_scorer_folder, tmp_path, name, da
 
 def test_a_missing_or_extra_tensor_is_named(tiny_scorer_folder, tmp_path) -> None:
     shutil.copytree(tiny_scorer_folder, tmp_path / "m")
-    for file, name in (("trained.safetensors", "score_head.linear_2.bias"), ("model.safetensors", "lm_head_2")):
+    for file, name in (
+        ("trained.safetensors", "score_head.linear_2.bias"),
+        ("model.safetensors", "lm_head_2"),
+    ):
         path = tmp_path / "m" / file
         tensors = load_file(path)
         removed = {n: t for n, t in tensors.items() if n != name}
@@ -154,7 +181,9 @@ def test_a_hub_model_without_network_is_one_line() -> None:
         HarmonyIQA.from_pretrained("nobody/nothing", local_files_only=True)
 
 
-def test_half_precision_is_stored_and_loads_as_float32_on_the_cpu(tiny_scorer_folder, noise, tmp_path) -> None:
+def test_half_precision_is_stored_and_loads_as_float32_on_the_cpu(
+    tiny_scorer_folder, noise, tmp_path
+) -> None:
     model = HarmonyIQA.from_pretrained(tiny_scorer_folder)
     expected = model.score(noise)
     model.backbone.to(torch.float16)

@@ -80,7 +80,10 @@ def test_the_run_folder_says_how_it_was_made(stage_2) -> None:
         p.name for p in stage_2.iterdir()
     }
     environment = json.loads((stage_2 / "environment.json").read_text())
-    assert environment["packages"]["torch"] == torch.__version__.split("+")[0] or environment["packages"]["torch"]
+    assert (
+        environment["packages"]["torch"] == torch.__version__.split("+")[0]
+        or environment["packages"]["torch"]
+    )
     assert len(environment["manifest_sha256"]) == 64
     settings = HarmonyIQA.from_pretrained(stage_2 / "model").settings
     assert settings.mos_kind == "synthetic"
@@ -130,7 +133,11 @@ def test_four_accumulated_singles_are_one_batch_of_four(
     results = []
     for batch_size, accumulation in ((4, 1), (1, 4)):
         optim = OptimSettings(
-            1e-3, batch_size=batch_size, accumulation=accumulation, precision="fp32", gradient_checkpointing=False
+            1e-3,
+            batch_size=batch_size,
+            accumulation=accumulation,
+            precision="fp32",
+            gradient_checkpointing=False,
         )
         settings = _settings(
             grey_manifest,
@@ -162,7 +169,10 @@ def test_data_that_does_not_fit_is_refused(grey_manifest, tiny_checkpoint, tmp_p
 
     from harmonyiqa.data.manifest import read_manifest, relocated, write_manifest
 
-    rows = [replace(r, **{change["drop"]: None}) for r in relocated(read_manifest(grey_manifest), tmp_path / "m.csv")]
+    rows = [
+        replace(r, **{change["drop"]: None})
+        for r in relocated(read_manifest(grey_manifest), tmp_path / "m.csv")
+    ]
     write_manifest(rows, tmp_path / "m.csv")
     data = DataSettings(str(tmp_path / "m.csv"), mode=change.get("mode", "nr"), workers=0)
     with pytest.raises(UserError, match=message):
@@ -174,12 +184,27 @@ def test_two_processes_train_a_step(grey_manifest, tiny_scorer_folder, tmp_path)
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"),
         *("scripts/train_stage2.py", "--config", "configs/tiny_stage2.yaml", "--max_steps", "2"),
-        *("--data.manifest", str(grey_manifest), "--start.model", str(tiny_scorer_folder), "--data.workers", "0"),
+        *(
+            "--data.manifest",
+            str(grey_manifest),
+            "--start.model",
+            str(tiny_scorer_folder),
+            "--data.workers",
+            "0",
+        ),
         *("--out", str(tmp_path / "two"), "--optim.batch_size", "4"),
     ]
     done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+        command,
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads((tmp_path / "two/metrics.json").read_text())["steps"] == 2
-    assert isinstance(HarmonyIQA.from_pretrained(tmp_path / "two/model").score(open_rgb(grey_manifest.parent / "1.png")), float)
+    assert isinstance(
+        HarmonyIQA.from_pretrained(tmp_path / "two/model").score(open_rgb(grey_manifest.parent / "1.png")),
+        float,
+    )

@@ -7,20 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from harmonyiqa.scoring.command import score
+from harmonyiqa.pipelines.score import score
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "score_folder.py"
 
 
 @pytest.mark.slow
 def test_two_processes_give_the_scores_of_one_in_its_order(
-    model_folder: Path, pictures: Path, tmp_path: Path
+    tiny_scorer_folder: Path, pictures: Path, tmp_path: Path
 ) -> None:
     (pictures / "c.png").write_text("text")
     one, two = tmp_path / "one.csv", tmp_path / "two.csv"
-    score([str(pictures)], model=str(model_folder), out=str(one), batch_size=2)
+    score([str(pictures)], model=str(tiny_scorer_folder), out=str(one), batch_size=2)
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    arguments = [str(pictures), "--model", str(model_folder), "--out", str(two), "--batch_size", "2"]
+    arguments = [str(pictures), "--model", str(tiny_scorer_folder), "--out", str(two), "--batch_size", "2"]
     done = subprocess.run(
         [*torchrun, str(SCRIPT), *arguments],
         capture_output=True,

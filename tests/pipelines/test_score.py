@@ -9,21 +9,21 @@ from harmonyiqa import HarmonyIQA
 from harmonyiqa.cli import main
 from harmonyiqa.data.predictions import read_predictions
 from harmonyiqa.errors import UserError
-from harmonyiqa.scoring.command import score
+from harmonyiqa.pipelines.score import score
 
 
 def test_a_folder_to_table_file_and_page(
-    model_folder: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_scorer_folder: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, report = tmp_path / "new" / "scores.csv", tmp_path / "scores.html"
-    assert score([str(pictures)], model=str(model_folder), out=str(out), report=str(report)) == 0
+    assert score([str(pictures)], model=str(tiny_scorer_folder), out=str(out), report=str(report)) == 0
     printed = capsys.readouterr().out
     assert "7 scored, 0 failed, mean" in printed
     assert (
         "model tiny, trained on synthetic scores (measured colour differences), not on people's votes"
         in printed
     )
-    scorer = HarmonyIQA.from_pretrained(model_folder)
+    scorer = HarmonyIQA.from_pretrained(tiny_scorer_folder)
     rows = read_predictions(out)
     assert [row.image for row in rows] == [str(path) for path in sorted(pictures.iterdir())]
     assert [row.score for row in rows] == pytest.approx([scorer.score(row.image) for row in rows], abs=1e-3)
@@ -32,24 +32,26 @@ def test_a_folder_to_table_file_and_page(
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
 def test_one_bad_image_is_a_row_and_status_1(
-    model_folder: Path, pictures: Path, tmp_path: Path, suffix: str
+    tiny_scorer_folder: Path, pictures: Path, tmp_path: Path, suffix: str
 ) -> None:
     (pictures / "c.png").write_text("text")
     out = tmp_path / f"scores{suffix}"
-    assert score([str(pictures)], model=str(model_folder), out=str(out)) == 1
+    assert score([str(pictures)], model=str(tiny_scorer_folder), out=str(out)) == 1
     rows = read_predictions(out)
     assert [row.error is None for row in rows] == [True, True, False, True, True, True, True]
     assert str(rows[2].error).startswith(f"{pictures / 'c.png'} is no BMP, JPEG")
 
 
 def test_a_manifest_is_scored_against_its_references_unless_told_not_to(
-    model_folder: Path, pictures: Path, tmp_path: Path
+    tiny_scorer_folder: Path, pictures: Path, tmp_path: Path
 ) -> None:
     manifest = pictures / "manifest.csv"
     manifest.write_text("image,reference\nc.png,a.png\nb.png,a.png\n")
     for no_reference in (False, True):
         out = tmp_path / "scores.csv"
-        status = score([str(manifest)], model=str(model_folder), out=str(out), no_reference=no_reference)
+        status = score(
+            [str(manifest)], model=str(tiny_scorer_folder), out=str(out), no_reference=no_reference
+        )
         assert status == 0
         assert [(row.image, row.reference) for row in read_predictions(out)] == [
             ("c.png", None if no_reference else "a.png"),
@@ -58,22 +60,22 @@ def test_a_manifest_is_scored_against_its_references_unless_told_not_to(
 
 
 def test_the_page_of_a_manifest_finds_its_pictures(
-    model_folder: Path, pictures: Path, tmp_path: Path
+    tiny_scorer_folder: Path, pictures: Path, tmp_path: Path
 ) -> None:
     manifest, report = pictures / "manifest.csv", tmp_path / "page.html"
     manifest.write_text("image,reference\nc.png,a.png\n")
-    score([str(manifest)], model=str(model_folder), report=str(report))
+    score([str(manifest)], model=str(tiny_scorer_folder), report=str(report))
     assert report.read_text(encoding="utf-8").count("data:image/webp") == 2
 
 
 def test_a_missing_partner_is_a_row_that_names_it(
-    model_folder: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_scorer_folder: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     references = tmp_path / "references"
     references.mkdir()
     (references / "a.png").write_bytes((pictures / "a.png").read_bytes())
     paths = [str(pictures / "a.png"), str(pictures / "b.png")]
-    assert score(paths, reference=str(references), model=str(model_folder)) == 1
+    assert score(paths, reference=str(references), model=str(tiny_scorer_folder)) == 1
     printed = capsys.readouterr().out
     assert f"{pictures / 'b.png'}: no reference named b.* in {references}" in printed
     assert "1 scored (1 against a reference), 1 failed" in printed
@@ -121,10 +123,10 @@ def test_wrong_usage_is_said_before_anything_is_scored(
 
 
 def test_on_the_command_line(
-    model_folder: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_scorer_folder: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = [str(pictures / "a.png"), str(pictures / "b.png")]
-    assert main(["score", *files, "--model", str(model_folder)]) == 0
+    assert main(["score", *files, "--model", str(tiny_scorer_folder)]) == 0
     assert "2 scored, 0 failed" in capsys.readouterr().out
     assert main(["score", str(tmp_path / "nowhere.png")]) == 2
     assert (

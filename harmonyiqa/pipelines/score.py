@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from harmonyiqa.data.manifest import read_manifest
 from harmonyiqa.data.predictions import write_predictions
+from harmonyiqa.data.tables import SUFFIXES
 from harmonyiqa.errors import UserError
 from harmonyiqa.images import DEFAULT_MAX_PIXELS
 from harmonyiqa.scoring.items import Item, items_from_manifest, items_from_paths
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     import torch
 
     from harmonyiqa import HarmonyIQA
-
-TABLES = (".csv", ".jsonl", ".parquet")
 
 
 def score(
@@ -62,7 +61,7 @@ def score(
         if value is not None and value < least:
             raise UserError(f"{name} {value} must be at least {least}")
     items, root = _items(paths, reference, no_reference)
-    _check_writable("out", out, TABLES, paths)
+    _check_writable("out", out, SUFFIXES, paths)
     _check_writable("report", report, (".html", ".htm"), paths)
 
     import torch.distributed  # slow imports wait until the arguments are known to be good
@@ -98,7 +97,7 @@ def score(
 
 def _items(paths: list[str], reference: str | None, no_reference: bool) -> tuple[list[Item], Path]:
     """What to score, and the folder that names in the predictions start from."""
-    manifests = [path for path in paths if Path(path).suffix.lower() in TABLES and not Path(path).is_dir()]
+    manifests = [path for path in paths if Path(path).suffix.lower() in SUFFIXES and not Path(path).is_dir()]
     if not manifests:
         if reference is not None and no_reference:
             raise UserError(

@@ -15,7 +15,7 @@ from harmonyiqa.data.manifest import Row, write_manifest
 from harmonyiqa.data.predictions import Prediction, write_predictions
 from harmonyiqa.errors import UserError
 from harmonyiqa.metrics import correlations
-from harmonyiqa.pipelines import evaluate
+from harmonyiqa.pipelines.evaluate import evaluate
 
 METHODS = {"hue": 45.0, "gamma": 55.0}
 

@@ -1,0 +1,26 @@
+"""``harmonyiqa train`` and the two training scripts: train one stage, then write its model card."""
+
+from harmonyiqa.config import TrainSettings
+
+
+def train(settings: TrainSettings, resume: bool = False) -> None:
+    """Train one stage of the scorer on a manifest with a train and a val split.
+
+    Args:
+        settings: The run.
+        resume: Go on from the newest checkpoint of the run folder.
+
+    Raises:
+        UserError: if the data or the start model do not fit the settings, or the run folder is taken.
+    """
+    from accelerate import PartialState  # slow imports wait until the settings are known to be good
+
+    from harmonyiqa.report.model_card import write_model_card
+    from harmonyiqa.train.runs import read_run
+    from harmonyiqa.train.scorer import train_scorer
+
+    model = train_scorer(settings, resume=resume)
+    if PartialState().is_main_process:
+        folder, metrics, environment = read_run(settings)
+        write_model_card(folder / "model" / "README.md", model.settings, settings, metrics, environment)
+        print(f"model: {folder / 'model'}")
