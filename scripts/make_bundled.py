@@ -17,16 +17,17 @@ from harmonyiqa.model.tiny import make_tiny_model
 
 
 def init(folder: str) -> None:
-    """Write the architecture with random weights: 4.9 million parameters, one tile of 128 px, 16 image tokens."""
+    """Write the architecture with its first weights: 1.9 million parameters, one tile of 128 px, 16 image tokens."""
     make_tiny_model(
         folder,
         tile_size=128,
         patch_size=16,
-        vision_width=192,
-        vision_layers=6,
-        llm_width=192,
-        llm_layers=4,
-        head_size=64,
+        vision_width=128,
+        vision_layers=4,
+        llm_width=128,
+        llm_layers=3,
+        head_size=32,
+        compare=True,
     )
 
 

@@ -6,6 +6,7 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import InternVLConfig, InternVLForConditionalGeneration, PreTrainedTokenizerFast
 
+from harmonyiqa.model.initial import start_from_differences
 from harmonyiqa.model.inputs import IMAGE_TOKEN
 from harmonyiqa.prompts import IMAGE, Prompt, load_prompt
 
@@ -47,6 +48,7 @@ def make_tiny_model(
     llm_width: int = 32,
     llm_layers: int = 2,
     head_size: int = 16,
+    compare: bool = False,
     prompt: str = "harmony_v1",
     seed: int = 0,
 ) -> Path:
@@ -61,6 +63,7 @@ def make_tiny_model(
         llm_width: size of the LLM's hidden state.
         llm_layers: its layers.
         head_size: size of an attention head in both.
+        compare: begin with weights that compare colours (`harmonyiqa.model.initial`); else all random.
         prompt: the prompt whose words make the vocabulary.
         seed: seeds the weights.
     """
@@ -83,7 +86,7 @@ def make_tiny_model(
             "hidden_size": llm_width,
             "num_hidden_layers": llm_layers,
             "num_attention_heads": llm_width // head_size,
-            "num_key_value_heads": llm_width // head_size,
+            "num_key_value_heads": llm_width // head_size // (1 if compare else 2),
             "intermediate_size": 3 * llm_width,
             "vocab_size": len(tokenizer),
             "max_position_embeddings": 4096,
@@ -98,6 +101,14 @@ def make_tiny_model(
         tie_word_embeddings=True,
     )
     model = InternVLForConditionalGeneration(config)
+    if compare:
+        start_from_differences(model, _distance(tokenizer, load_prompt(prompt), config.image_seq_length))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return Path(folder)
+
+
+def _distance(tokenizer: PreTrainedTokenizerFast, prompt: Prompt, tokens: int) -> int:
+    """Tokens from an image token of the reference to its twin in the image, in the full-reference question."""
+    between = prompt.question("fr").split(IMAGE)[1]
+    return tokens + len(tokenizer(f"</img>{between}<img>").input_ids)
