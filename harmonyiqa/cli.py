@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +83,9 @@ def run(name: str, words: Sequence[str]) -> int:
     module, _, attribute = command.function.partition(":")
     function = getattr(importlib.import_module(module), attribute)
     parser, call = (_train_parser if name == "train" else _parser)(name, command, function)
+    words = [find_config(word) if before == "--config" else word for before, word in pairwise(["", *words])]
     try:
-        arguments = parser.parse_args(list(words))
+        arguments = parser.parse_args(words)
     except SystemExit as leaving:
         return int(leaving.code or 0)
     return call(parser.instantiate(arguments)) or 0

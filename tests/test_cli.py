@@ -72,13 +72,15 @@ def test_every_shipped_config_parses_and_names_its_command(path) -> None:
     assert isinstance(settings.optim, OptimSettings)
 
 
-def test_a_shipped_config_is_found_by_name(tmp_path, monkeypatch) -> None:
+def test_a_shipped_config_is_found_by_name(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     assert (
         Path(cli.find_config("tiny_stage1.yaml")).read_text()
         == (ROOT / "configs/tiny_stage1.yaml").read_text()
     )
     assert cli.find_config("mine.yaml") == "mine.yaml"
+    assert cli.main(["train", "--config", "tiny_stage1.yaml"]) == 2
+    assert "work/tiny/manifest.csv does not exist" in capsys.readouterr().err
 
 
 def test_the_training_scripts_are_their_stage(capsys) -> None:

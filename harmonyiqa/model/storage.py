@@ -171,7 +171,7 @@ def start(settings: StartSettings, trainable: TrainableSettings, stage: Literal[
 
 
 def _bundled_id() -> str:
-    return f"bundled@{sha256_of(BUNDLED / 'model.safetensors')}"
+    return f"bundled@{sha256_of(_present(BUNDLED / 'model.safetensors'))}"
 
 
 def _locate(

@@ -51,9 +51,8 @@ def test_what_remains_grows_with_the_difference(model) -> None:
     plain = _picture(0)
     sizes = []
     for shift in (0, 20, 60):
-        shifted = Image.fromarray(
-            np.clip(np.asarray(plain).astype(int) + [shift, 0, -shift], 0, 255).astype(np.uint8)
-        )
+        warmer = np.asarray(plain).astype(int) + np.array([shift, 0, -shift])
+        shifted = Image.fromarray(warmer.clip(0, 255).astype(np.uint8))
         layer = model.backbone.model.language_model.layers[0]
         kept = []
         handle = layer.post_attention_layernorm.register_forward_pre_hook(
