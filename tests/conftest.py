@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 from harmonyiqa.config import StartSettings, TrainableSettings
@@ -17,6 +18,10 @@ from harmonyiqa.data.manifest import Row, write_manifest
 
 if TYPE_CHECKING:
     from harmonyiqa import HarmonyIQA
+
+
+settings.register_profile("steady", deadline=None)  # a busy machine is no failure
+settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ in docs/bundled_model.md. Related: Trockman and Kolter, "Mimetic initialization 
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -46,7 +47,7 @@ def start_from_differences(model: InternVLForConditionalGeneration, distance: in
     _look_at_flags(second.self_attn)
 
 
-def _patches(vision: nn.Module) -> None:
+def _patches(vision: Any) -> None:
     """Low cosine frequencies of three opponent colours, and the place, each in dimensions of its own."""
     for layer in vision.encoder.layer:
         layer.lambda_1.fill_(0.03)
@@ -97,7 +98,7 @@ def _projector(model: InternVLForConditionalGeneration) -> None:
     projector.linear_2.bias[:_RESERVED] = 1
 
 
-def _subtract_the_twin(attention: nn.Module, distance: int, theta: float) -> None:
+def _subtract_the_twin(attention: Any, distance: int, theta: float) -> None:
     """Attend to the token `distance` further up, whatever it holds, and subtract it."""
     size = attention.head_dim
     heads = attention.q_proj.out_features // size
@@ -124,7 +125,7 @@ def _subtract_the_twin(attention: nn.Module, distance: int, theta: float) -> Non
     output.weight[:_RESERVED, -1] = _flag()
 
 
-def _look_at_flags(attention: nn.Module) -> None:
+def _look_at_flags(attention: Any) -> None:
     """A key for the flag in the slowest rotary frequency, which does not depend on the place."""
     size = attention.head_dim
     attention.q_proj.weight.mul_(0.3)

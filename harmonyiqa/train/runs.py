@@ -10,8 +10,8 @@ model/            the trained model; its README.md is the model card
 """
 
 import json
-import logging
 import platform
+import sys
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,14 +19,15 @@ from typing import Any
 
 import torch
 import yaml
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from tqdm import tqdm
+from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from harmonyiqa import __version__
 from harmonyiqa.config import TrainSettings
 from harmonyiqa.errors import UserError
 from harmonyiqa.files import atomic_path, sha256_of
 
-log = logging.getLogger(__name__)
+_SHOWN = ("loss", "learning_rate", "eval_srcc", "eval_krcc", "eval_plcc", "eval_rmse", "eval_unscored")
 _PACKAGES = (
     "torch",
     "transformers",
@@ -115,7 +116,16 @@ class History(TrainerCallback):
         logs: Any = None,
         **_: Any,
     ) -> None:
-        """Append one line."""
+        """Append one line to the file, and show the numbers above the progress bar."""
         if state.is_world_process_zero and logs:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
+            shown = "  ".join(f"{k} {v:.4g}" for k, v in logs.items() if isinstance(v, float) and k in _SHOWN)
+            tqdm.write(f"step {state.global_step}  {shown}", file=sys.stderr)
+
+
+class Progress(ProgressCallback):
+    """transformers' progress bar, without its own print of every log to stdout, where results belong."""
+
+    def on_log(self, *_: Any, **__: Any) -> None:
+        """`History` shows them."""

@@ -9,7 +9,14 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 from torch.utils.tensorboard import SummaryWriter
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import (
+    EarlyStoppingCallback,
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
 from transformers.integrations import TensorBoardCallback
 
 from harmonyiqa.config import TrainSettings
@@ -19,7 +26,7 @@ from harmonyiqa.model.harmonyiqa import HarmonyIQA
 from harmonyiqa.model.lora import set_trainable
 from harmonyiqa.model.storage import start
 from harmonyiqa.train.data import Collator, ScoreDataset
-from harmonyiqa.train.runs import History, open_run, write_json
+from harmonyiqa.train.runs import History, Progress, open_run, write_json
 from harmonyiqa.train.trainer import ScorerTrainer, last_checkpoint, validation_metrics
 
 log = logging.getLogger(__name__)
@@ -53,7 +60,8 @@ def train_scorer(settings: TrainSettings, *, resume: bool = False) -> HarmonyIQA
     if settings.optim.gradient_checkpointing:
         # the reentrant kind silently gives the vision adapters no gradient
         model.backbone.gradient_checkpointing_enable({"use_reentrant": False})
-    _report_size(model, train, val)
+    if PartialState().is_main_process:
+        _report_size(model, train, val)
 
     trainer = ScorerTrainer(
         model=model,
@@ -64,6 +72,8 @@ def train_scorer(settings: TrainSettings, *, resume: bool = False) -> HarmonyIQA
         compute_metrics=validation_metrics,
         callbacks=_callbacks(settings, folder),
     )
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(Progress)
     began = time.monotonic()
     checkpoint = last_checkpoint(folder) if resume else None
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
