@@ -148,7 +148,8 @@ class TrainSettings:
     """One training run (one YAML file of `configs/`).
 
     Attributes:
-        stage: 1 trains the score sentence with cross-entropy, 2 the score head with mean squared error (paper, III-B).
+        stage: 1 trains the score sentence with cross-entropy, 2 the score head with mean squared error (paper, III-B);
+            0 comes before both, for models from random weights: score and map of what was altered (`train.dense`).
         out: the run folder.
         data: the manifest and how it is read.
         start: the model to start from.
@@ -159,7 +160,7 @@ class TrainSettings:
         max_steps: stop after this many optimiser steps; 0 follows `optim.epochs`.
     """
 
-    stage: Literal[1, 2]
+    stage: Literal[0, 1, 2]
     out: str
     data: DataSettings
     start: StartSettings = field(default_factory=StartSettings)

@@ -1,8 +1,10 @@
 """Make the bundled model: random weights to begin with, half precision to ship.
 
 python scripts/make_bundled.py init work/bundled_init
-accelerate launch scripts/train_stage1.py --config configs/bundled_stage1.yaml
-accelerate launch scripts/train_stage2.py --config configs/bundled_stage2.yaml
+harmonyiqa data synthesize --photos PHOTOS --out work/bundled --contents 0
+torchrun --nproc_per_node 2 -m harmonyiqa.cli train --config configs/bundled_stage0.yaml
+torchrun --nproc_per_node 2 scripts/train_stage1.py --config configs/bundled_stage1.yaml
+torchrun --nproc_per_node 2 scripts/train_stage2.py --config configs/bundled_stage2.yaml
 python scripts/make_bundled.py ship runs/bundled_stage2/model
 """
 

@@ -226,11 +226,18 @@ class HarmonyIQA(nn.Module):
             logits = self.backbone.lm_head(hidden[:, :-1][kept])  # at labelled positions only
             total = F.cross_entropy(logits.float(), target[kept], reduction="sum")
             return {"loss": total / (kept.sum() if num_items_in_batch is None else num_items_in_batch)}
+        return self.score_loss(hidden, labels, num_items_in_batch)
+
+    def score_loss(
+        self, hidden: torch.Tensor, labels: torch.Tensor, items: torch.Tensor | float | None
+    ) -> dict[str, torch.Tensor]:
+        """Mean squared error of the normalised score, and the scores; arguments as in `forward`."""
+        if self.score_head is None:
+            raise UserError(f"{self.name} has no score head to train")
         output = self.score_head(hidden[:, -1])
         target = (labels.float() - self.settings.mos_mean) / self.settings.mos_std
         total = F.mse_loss(output, target, reduction="sum")
-        items = len(target) if num_items_in_batch is None else num_items_in_batch
-        return {"loss": total / items, "scores": self._to_mos(output)}
+        return {"loss": total / (len(target) if items is None else items), "scores": self._to_mos(output)}
 
     def _hidden(self, ids: torch.Tensor, mask: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
         """(N, L, width): the LLM's last hidden states, without `lm_head`."""

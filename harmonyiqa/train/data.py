@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from PIL import ImageOps
+from PIL import Image, ImageOps
 from torch.utils.data import Dataset
 
 from harmonyiqa.config import Mode
@@ -69,12 +69,16 @@ class ScoreDataset(Dataset[Item]):
 
     def __getitem__(self, index: int) -> Item:
         row, mode = self.questions[index]
+        pictures, _ = self.open(row, mode)
+        assert row.mos is not None  # checked at the start
+        return Item(self.inputs.prepare(*pictures), row.mos)
+
+    def open(self, row: Row, mode: Literal["nr", "fr"]) -> tuple[list[Image.Image], bool]:
+        """The image, then its reference if there is one; and whether they were mirrored."""
         names = [row.image] if mode == "nr" else [row.image, row.reference]
         pictures = [open_rgb(self.manifest.resolve(name)) for name in names if name is not None]
-        if self.flip and random.random() < 0.5:
-            pictures = [ImageOps.mirror(picture) for picture in pictures]
-        assert row.mos is not None  # checked above
-        return Item(self.inputs.prepare(*pictures), row.mos)
+        mirrored = self.flip and random.random() < 0.5
+        return ([ImageOps.mirror(picture) for picture in pictures] if mirrored else pictures), mirrored
 
 
 class Collator:

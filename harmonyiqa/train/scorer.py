@@ -5,6 +5,7 @@ import math
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from accelerate import PartialState
@@ -26,6 +27,7 @@ from harmonyiqa.model.harmonyiqa import HarmonyIQA
 from harmonyiqa.model.lora import set_trainable
 from harmonyiqa.model.storage import start
 from harmonyiqa.train.data import Collator, ScoreDataset
+from harmonyiqa.train.dense import DenseCollator, DenseDataset, DenseScorer
 from harmonyiqa.train.runs import History, Progress, open_run, write_json
 from harmonyiqa.train.trainer import ScorerTrainer, last_checkpoint, validation_metrics
 
@@ -48,7 +50,8 @@ def train_scorer(settings: TrainSettings, *, resume: bool = False) -> HarmonyIQA
     if PartialState(cpu=not torch.cuda.is_available()).is_main_process:
         open_run(settings, resume=resume)
     set_seed(settings.seed)
-    model = start(settings.start, settings.trainable, settings.stage)
+    stage: Literal[1, 2] = 1 if settings.stage == 1 else 2  # stage 0 trains a score head too
+    model = start(settings.start, settings.trainable, stage)
     train, val = _datasets(settings, manifest, model)
     spread = train.mos.std().item()
     if not spread > 0:
@@ -56,7 +59,9 @@ def train_scorer(settings: TrainSettings, *, resume: bool = False) -> HarmonyIQA
     model.settings = replace(
         model.settings, mos_mean=train.mos.mean().item(), mos_std=spread, mos_kind=_mos_kind(manifest)
     )
-    set_trainable(model, settings.trainable, settings.stage)
+    set_trainable(model, settings.trainable, stage)
+    if settings.stage == 0:
+        model = DenseScorer.around(model)
     if settings.optim.gradient_checkpointing:
         # the reentrant kind silently gives the vision adapters no gradient
         model.backbone.gradient_checkpointing_enable({"use_reentrant": False})
@@ -68,7 +73,9 @@ def train_scorer(settings: TrainSettings, *, resume: bool = False) -> HarmonyIQA
         args=_arguments(settings, len(train)),
         train_dataset=train,
         eval_dataset=val,
-        data_collator=Collator(model.inputs, sentences=settings.stage == 1),
+        data_collator=(DenseCollator if settings.stage == 0 else Collator)(
+            model.inputs, sentences=stage == 1
+        ),
         compute_metrics=validation_metrics,
         callbacks=_callbacks(settings, folder),
     )
@@ -87,7 +94,14 @@ def _datasets(
     settings: TrainSettings, manifest: Manifest, model: HarmonyIQA
 ) -> tuple[ScoreDataset, ScoreDataset]:
     data = settings.data
-    train = ScoreDataset(manifest, "train", model.inputs, data.mode, flip=data.flip)
+    if settings.stage == 0:
+        vision = model.backbone.config.vision_config
+        grid = vision.image_size[0] // vision.patch_size[0]
+        train: ScoreDataset = DenseDataset(
+            manifest, "train", model.inputs, grid, mode=data.mode, flip=data.flip
+        )
+    else:
+        train = ScoreDataset(manifest, "train", model.inputs, data.mode, flip=data.flip)
     val = ScoreDataset(manifest, "val", model.inputs, data.mode, limit=settings.validation.max_images)
     return train, val
 
