@@ -171,7 +171,7 @@ def test_a_model_is_scored_and_measured_in_one_go(
 def test_the_tiny_table_has_one_line_a_predictor_and_the_three_comparisons(
     folder: Path, stages: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = Path(__file__).parents[1] / "scripts" / "tiny_table.py"
+    path = Path(__file__).parents[2] / "scripts" / "tiny_table.py"
     spec = importlib.util.spec_from_file_location("tiny_table", path)
     assert spec is not None
     assert spec.loader is not None
