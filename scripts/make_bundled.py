@@ -9,7 +9,6 @@ python scripts/make_bundled.py ship runs/bundled_stage2/model
 """
 
 import sys
-from pathlib import Path
 
 import torch
 
@@ -38,9 +37,7 @@ def ship(folder: str, out: str = str(BUNDLED)) -> None:
     model = HarmonyIQA.from_pretrained(folder)
     model.backbone.to(torch.float16)
     model.save_pretrained(out)
-    card = Path(folder) / "README.md"
-    if card.exists():
-        (Path(out) / "README.md").write_bytes(card.read_bytes())
+    print(f"stored in {out}; its card there, README.md, is written by hand")
 
 
 if __name__ == "__main__":

@@ -49,7 +49,9 @@ def save(model: HarmonyIQA, folder: str | Path) -> None:
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         _write(model, aside)
-        aside.chmod(0o755)  # mkdtemp gives 700
+        aside.chmod(0o755)  # mkdtemp makes it, and safetensors its files, for the owner alone
+        for file in aside.iterdir():
+            file.chmod(0o644)
         if folder.exists():
             shutil.rmtree(folder)
         aside.replace(folder)
