@@ -36,8 +36,10 @@ def ship(folder: str, out: str = str(BUNDLED)) -> None:
     """Store a trained model in half precision where the package looks for it; the head stays in float32."""
     model = HarmonyIQA.from_pretrained(folder)
     model.backbone.to(torch.float16)
+    card = Path(out) / "README.md"  # written by hand, for what it measures comes after
+    text = card.read_text(encoding="utf-8") if card.exists() else ""
     model.save_pretrained(out)
-    print(f"stored in {out}; its card there, README.md, is written by hand")
+    card.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
