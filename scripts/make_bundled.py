@@ -9,6 +9,7 @@ python scripts/make_bundled.py ship runs/bundled_stage2/model
 """
 
 import sys
+from pathlib import Path
 
 import torch
 
