@@ -109,9 +109,8 @@ def _datasets(
 def _arguments(settings: TrainSettings, items: int) -> TrainingArguments:
     optim, validation = settings.optim, settings.validation
     per_step = optim.batch_size * optim.accumulation * PartialState().num_processes
-    steps = math.ceil(
-        items / per_step * min(1.0, optim.epochs)
-    )  # of one epoch, or of the run if that is shorter
+    # of one epoch, or of the run if that is shorter
+    steps = math.ceil(items / per_step * min(1.0, optim.epochs))
     every = max(1, min(steps, settings.max_steps or steps) // validation.per_epoch)
     return TrainingArguments(
         output_dir=settings.out,

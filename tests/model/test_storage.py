@@ -10,6 +10,15 @@ from harmonyiqa.config import LoraSettings, StartSettings, TrainableSettings
 from harmonyiqa.errors import UserError
 from harmonyiqa.model.storage import start
 
+FILES = [
+    "settings.json",
+    "prompt.yaml",
+    "model.safetensors",
+    "config.json",
+    "trained.safetensors",
+    "tokenizer.json",
+]
+
 
 def _shake(model: HarmonyIQA) -> None:
     """Adapters and projector away from their first values, as training would."""
@@ -107,17 +116,7 @@ def test_stage_2_goes_on_with_stage_1s_adapters(bundled, tmp_path) -> None:
         start(StartSettings(str(tmp_path / "one")), TrainableSettings("frozen"), 2)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "settings.json",
-        "prompt.yaml",
-        "model.safetensors",
-        "config.json",
-        "trained.safetensors",
-        "tokenizer.json",
-    ],
-)
+@pytest.mark.parametrize("name", FILES)
 def test_a_missing_file_is_named_or_described(tiny_scorer_folder, tmp_path, name) -> None:
     shutil.copytree(tiny_scorer_folder, tmp_path / "m")
     (tmp_path / "m" / name).unlink()
@@ -126,17 +125,7 @@ def test_a_missing_file_is_named_or_described(tiny_scorer_folder, tmp_path, name
     assert str(tmp_path / "m") in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "settings.json",
-        "prompt.yaml",
-        "model.safetensors",
-        "config.json",
-        "trained.safetensors",
-        "tokenizer.json",
-    ],
-)
+@pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"\x00junk" + data[5:]])
 def test_a_damaged_file_is_one_clear_line(tiny_scorer_folder, tmp_path, name, damage) -> None:
     shutil.copytree(tiny_scorer_folder, tmp_path / "m")
