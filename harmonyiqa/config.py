@@ -60,12 +60,14 @@ class StartSettings:
         revision: the hub revision (branch, tag or commit).
         prompt: a prompt of `prompts/` by name, or a YAML file; a model saved by this package keeps its own.
         max_tiles: tiles an image at most, the thumbnail not counted; likewise. Their side is the checkpoint's own.
+        head: stage 2: begin with the score head of this saved model ("bundled" or a folder) instead of a new one.
     """
 
     model: str = "bundled"
     revision: str | None = None
     prompt: str = "harmony_v1"
     max_tiles: int = 6
+    head: str | None = None
 
     def __post_init__(self) -> None:
         _require("start.max_tiles", self.max_tiles, self.max_tiles >= 1, "at least 1")

@@ -15,6 +15,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from harmonyiqa.errors import UserError
+from harmonyiqa.model import tower  # noqa: F401  # registers its model type
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

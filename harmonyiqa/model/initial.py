@@ -18,6 +18,8 @@ import torch
 from torch import nn
 from transformers import InternVLForConditionalGeneration
 
+from harmonyiqa.model.tower import StemEmbeddings
+
 _RESERVED = (
     16  # of the LLM's dimensions: a constant in image tokens, so that normalisation cannot hide a size
 )
@@ -65,6 +67,8 @@ def _patches(vision: Any) -> None:
     places = vision.embeddings.position_embeddings  # (1, 1 + patches, width)
     places.zero_()
     places[0, 1:, begin : begin + free] = _places(math.isqrt(places.shape[1] - 1), free)
+    if isinstance(vision.embeddings, StemEmbeddings):
+        vision.embeddings.stem.projection.weight.mul_(0.4)  # colours first
 
 
 def _cosines(side: int, order: int) -> torch.Tensor:

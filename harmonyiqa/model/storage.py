@@ -27,6 +27,7 @@ from harmonyiqa.errors import UserError
 from harmonyiqa.files import sha256_of
 from harmonyiqa.model.backbone import load_backbone, tokens_per_tile
 from harmonyiqa.model.harmonyiqa import HarmonyIQA
+from harmonyiqa.model.head import ScoreHead
 from harmonyiqa.model.inputs import Inputs
 from harmonyiqa.model.lora import add_adapters
 from harmonyiqa.prompts import load_prompt
@@ -127,7 +128,8 @@ def start(settings: StartSettings, trainable: TrainableSettings, stage: Literal[
     """The model that a training stage begins with: loaded, adapters placed, for stage 2 with a head.
 
     Raises:
-        UserError: the model already has adapters in other places than `trainable` asks for.
+        UserError: the model already has adapters in other places than `trainable` asks for, or `settings.head` is of
+            another size.
     """
     lora = {"vision": trainable.vision == "lora", "llm": trainable.llm == "lora"}
     folder = BUNDLED if settings.model == "bundled" else Path(settings.model)
@@ -166,10 +168,21 @@ def start(settings: StartSettings, trainable: TrainableSettings, stage: Literal[
         )
     if stage == 1:
         model.score_head = None
+    elif settings.head is not None:
+        model.score_head = _head_of(settings.head, model)
     elif model.score_head is None:
         model.add_score_head()
     model.settings = replace(model.settings, stage=stage)
     return model
+
+
+def _head_of(name: str, model: HarmonyIQA) -> ScoreHead:
+    """The score head of another saved model."""
+    head = load(name).score_head
+    width = model.backbone.config.text_config.hidden_size
+    if head is None or head.linear_1.in_features != width:
+        raise UserError(f"{name} has no score head for hidden states of size {width}")
+    return head
 
 
 def _bundled_id() -> str:

@@ -8,6 +8,7 @@ from transformers import InternVLConfig, InternVLForConditionalGeneration, PreTr
 
 from harmonyiqa.model.initial import start_from_differences
 from harmonyiqa.model.inputs import IMAGE_TOKEN
+from harmonyiqa.model.tower import StemInternVLConfig
 from harmonyiqa.prompts import IMAGE, Prompt, load_prompt
 
 _SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<img>", "</img>", IMAGE_TOKEN]
@@ -49,6 +50,7 @@ def make_tiny_model(
     llm_layers: int = 2,
     head_size: int = 16,
     compare: bool = False,
+    stem: bool = False,
     prompt: str = "harmony_v1",
     seed: int = 0,
 ) -> Path:
@@ -64,12 +66,13 @@ def make_tiny_model(
         llm_layers: its layers.
         head_size: size of an attention head in both.
         compare: begin with weights that compare colours (`harmonyiqa.model.initial`); else all random.
+        stem: a convolutional stem below the vision encoder (`harmonyiqa.model.tower`).
         prompt: the prompt whose words make the vocabulary.
         seed: seeds the weights.
     """
     torch.manual_seed(seed)
     tokenizer = make_tokenizer(load_prompt(prompt))
-    config = InternVLConfig(
+    config = (StemInternVLConfig if stem else InternVLConfig)(
         vision_config={
             "hidden_size": vision_width,
             "num_hidden_layers": vision_layers,

@@ -18,18 +18,18 @@ BEST_MOS = 77.6  # HarmonyIQAD's MOS lie in 28.09-77.61
 WORST_MOS = 28.0
 UNTOUCHED_SHARE = 0.07
 _FLOOR = 20.0
-_SCALE = 10.0
+_SCALE = 15.0
 _BISECTIONS = 10
 _CLOSE = 0.2  # close enough: the score follows the severity that was measured, not the one that was wanted
 
 
 def mos_of(delta_e: float) -> float:
-    """Pseudo-MOS of a mean CIEDE2000 difference: ``20 + 57.6 exp(-dE / 10)``, falling from 77.6 at 0."""
+    """Pseudo-MOS of a mean CIEDE2000 difference: ``20 + 57.6 exp(-dE / 15)``, falling from 77.6 at 0."""
     return _FLOOR + (BEST_MOS - _FLOOR) * math.exp(-delta_e / _SCALE)
 
 
 def delta_e_of(mos: float) -> float:
-    """Inverse of :func:`mos_of` for a MOS in (20, 77.6]; 28 is a difference of 19.7."""
+    """Inverse of :func:`mos_of` for a MOS in (20, 77.6]; 28 is a difference of 29.6."""
     return -_SCALE * math.log((mos - _FLOOR) / (BEST_MOS - _FLOOR))
 
 

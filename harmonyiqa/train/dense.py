@@ -19,7 +19,7 @@ from harmonyiqa.model.harmonyiqa import HarmonyIQA
 from harmonyiqa.model.inputs import Inputs
 from harmonyiqa.train.data import Collator, Item, ScoreDataset
 
-_UNIT = 10.0  # a shift of 10 CIEDE2000 is one unit of the target
+_UNIT = 15.0  # a shift of 15 CIEDE2000 is one unit of the target
 _SPREAD = 0.1  # variance of the target over the synthesized sets, so that both losses begin near one
 
 
@@ -28,7 +28,7 @@ class DenseItem(Item):
     """A question with its score and its map.
 
     Attributes:
-        shift: (tokens, 4) float32, for the four patches of an image token: share altered x CIEDE2000 / 10.
+        shift: (tokens, 4) float32, for the four patches of an image token: share altered x CIEDE2000 / 15.
     """
 
     shift: torch.Tensor

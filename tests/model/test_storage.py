@@ -9,6 +9,7 @@ from harmonyiqa import HarmonyIQA
 from harmonyiqa.config import LoraSettings, StartSettings, TrainableSettings
 from harmonyiqa.errors import UserError
 from harmonyiqa.model.storage import start
+from harmonyiqa.model.tiny import make_tiny_model
 
 FILES = [
     "settings.json",
@@ -183,3 +184,11 @@ def test_half_precision_is_stored_and_loads_as_float32_on_the_cpu(
     assert half.score(noise) == pytest.approx(expected, abs=0.1)
     size = (tmp_path / "half/model.safetensors").stat().st_size
     assert size < 0.6 * (tiny_scorer_folder / "model.safetensors").stat().st_size
+
+
+def test_stage_2_can_begin_with_another_models_head(bundled, noise, tmp_path) -> None:
+    model = start(StartSettings(head="bundled"), TrainableSettings(lora=LoraSettings(rank=2)), 2).eval()
+    assert model.score(noise) == pytest.approx(HarmonyIQA.from_pretrained().score(noise), abs=1e-4)
+    wider = StartSettings(str(make_tiny_model(tmp_path / "w", llm_width=64)), max_tiles=1, head="bundled")
+    with pytest.raises(UserError, match="no score head for hidden states of size 64"):
+        start(wider, TrainableSettings(), 2)
