@@ -40,6 +40,14 @@ COMMANDS: dict[str, Command] = {
         "score a manifest with full-reference metrics", "harmonyiqa.baselines.command:baselines"
     ),
     "data folder": Command("a folder of images -> manifest", "harmonyiqa.data.commands:folder"),
+    "data harmonyiqad": Command(
+        "HarmonyIQAD's labels and images -> manifest", "harmonyiqa.data.readers.command:harmonyiqad"
+    ),
+    "data csiq": Command("CSIQ -> manifest", "harmonyiqa.data.readers.command:csiq"),
+    "data tid2013": Command("TID2013 -> manifest", "harmonyiqa.data.readers.command:tid2013"),
+    "data kadid10k": Command("KADID-10k -> manifest", "harmonyiqa.data.readers.command:kadid10k"),
+    "data live": Command("LIVE, release 2 -> manifest", "harmonyiqa.data.readers.command:live"),
+    "data table": Command("any table of labels -> manifest", "harmonyiqa.data.readers.command:table"),
     "data check": Command("is a manifest complete and sound?", "harmonyiqa.data.commands:check"),
     "data split": Command("train, val and test, by content or by method", "harmonyiqa.data.commands:split"),
     "data synthesize": Command(

@@ -52,7 +52,7 @@ def check(manifest: str) -> int:
     read = read_manifest(manifest)
     problems = find_problems(read)
     _list(problems)
-    print(f"{manifest}: {_described(read.rows)}")
+    print(f"{manifest}: {described(read.rows)}")
     print(f"problems: {len(problems)}" if problems else "nothing wrong")
     return 1 if problems else 0
 
@@ -82,14 +82,15 @@ def split(
     rows = KINDS[kind](relocated(read_manifest(manifest), out), train, val, seed)
     write_manifest(rows, out)
     contents = {row.content for row in rows if row.content}
-    print(f"{out}: {_described(rows)}")
+    print(f"{out}: {described(rows)}")
     if contents:
         print(f"{len(contents_in_two_splits(rows))} of {len(contents)} contents stand in two splits")
     else:
         print("The rows name no contents: how many stand in two splits is unknown")
 
 
-def _described(rows: Sequence[Row]) -> str:
+def described(rows: Sequence[Row]) -> str:
+    """A manifest in one line: rows, contents, splits, and what kind of MOS in which range."""
     parts = [f"{len(rows)} rows"]
     if contents := {row.content for row in rows if row.content}:
         parts.append(f"{len(contents)} contents")
