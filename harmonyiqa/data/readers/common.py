@@ -32,17 +32,16 @@ class Scale:
         """The score as MOS, 0 to 100, higher is better."""
         return 100 * (score - self.worst) / (self.best - self.worst)
 
-    def mos_std(self, std: float) -> float:
-        """A standard deviation of scores, in MOS points."""
-        return 100 * std / abs(self.best - self.worst)
+    def mos_std(self, cell: Any) -> float | None:
+        """A standard deviation of scores in MOS points, or None if the cell holds none."""
+        std = _number(cell)
+        return None if std is None or std < 0 else 100 * std / abs(self.best - self.worst)
 
-    def parse(self, value: Any) -> float | None:
+    def parse(self, cell: Any) -> float | None:
         """The score in a cell, or None if it is no number on this scale."""
-        try:
-            score = float(value)
-        except (TypeError, ValueError):
-            return None
-        return score if min(self.worst, self.best) <= score <= max(self.worst, self.best) else None
+        score = _number(cell)
+        inside = score is not None and min(self.worst, self.best) <= score <= max(self.worst, self.best)
+        return score if inside else None
 
     def original(self, score: float) -> dict[str, str | float | None]:
         """The columns that keep the published value beside the MOS."""
@@ -78,6 +77,14 @@ class Files:
         """The files of this name, whatever the folders between."""
         found = self._by_name.get(name.rpartition("/")[2].lower(), [])
         return [str(self._start / path) for path in found]
+
+
+def _number(cell: Any) -> float | None:
+    try:
+        number = float(cell)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def counted(names: Sequence[str], what: str) -> list[str]:

@@ -93,7 +93,9 @@ def rows_of_harmonyiqad(
         rows.append(
             Row(
                 image=image,
-                **partners,
+                reference=partners.get("reference"),
+                composite=partners.get("composite"),
+                mask=partners.get("mask"),
                 mos=mos,
                 method=method.name,
                 group=method.group,

@@ -25,14 +25,14 @@ class Label:
         reference: likewise.
         method: the kind of distortion.
         score: the cell as it was read.
-        std: standard deviation of the opinions, on the scale of the score.
+        std: cell with the standard deviation of the opinions, on the scale of the score.
     """
 
     image: str
     reference: str
     method: str
     score: Any
-    std: float | None = None
+    std: Any = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def rows_of_set(which: ImageSet, root: str | Path, out: str | Path) -> tuple[lis
                 image=image,
                 reference=reference,
                 mos=which.scale.mos(score),
-                mos_std=None if label.std is None else which.scale.mos_std(label.std),
+                mos_std=which.scale.mos_std(label.std),
                 method=label.method,
                 content=PurePosixPath(label.reference).stem.lower(),
                 extra=which.scale.original(score),

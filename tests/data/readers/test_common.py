@@ -9,7 +9,8 @@ from harmonyiqa.errors import UserError
 def test_mos_is_0_at_the_worst_and_100_at_the_best_whichever_is_larger() -> None:
     assert [Scale(1, 5).mos(s) for s in (1, 3, 5)] == [0, 50, 100]
     assert [Scale(1, 0).mos(s) for s in (1, 0.25, 0)] == [0, 75, 100]
-    assert Scale(1, 0).mos_std(0.1) == pytest.approx(10)
+    assert Scale(1, 0).mos_std("0.1") == pytest.approx(10)
+    assert Scale(1, 0).mos_std("n/a") is None
 
 
 @pytest.mark.parametrize("cell", ["abc", None, "", "nan", "inf", "5.1", 0.9, math.nan])
