@@ -210,7 +210,8 @@ def _matched(names: Iterable[str], images: Iterable[str]) -> dict[str, str]:
         parts = PurePosixPath(image).parts
         ends = [end for end in by_file.get(parts[-1], []) if _one_ends_the_other(parts, end)]
         if ends:
-            found[image] = "/".join(max(ends, key=len))
+            longest = max(ends, key=len)
+            found[image] = "/".join(longest)
     return found
 
 
