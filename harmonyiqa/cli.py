@@ -4,8 +4,9 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from inspect import Parameter, signature
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,13 @@ class Command:
         help: one line for the list of commands.
         function: `module:name`, imported only when the command runs, so that `--help` stays quick.
         positional: the argument that takes one or more bare words, if any.
+        lists: options that take one or more words, `--name A B C`, with their help.
     """
 
     help: str
     function: str
     positional: str | None = None
+    lists: Mapping[str, str] = field(default_factory=dict)
 
 
 COMMANDS: dict[str, Command] = {
@@ -37,7 +40,17 @@ COMMANDS: dict[str, Command] = {
         "agreement of predictions with MOS: SRCC, KRCC, PLCC", "harmonyiqa.pipelines.evaluate:evaluate"
     ),
     "baselines": Command(
-        "score a manifest with full-reference metrics", "harmonyiqa.baselines.command:baselines"
+        "score a manifest with other metrics: PSNR, SSIM, FSIM, ...", "harmonyiqa.baselines.command:baselines"
+    ),
+    "tables": Command(
+        "the paper's tables, published figures beside ours",
+        "harmonyiqa.pipelines.tables:tables",
+        lists={
+            "predictions": "files of `score` or `baselines`, as FILE or ROW=FILE",
+            "others": "manifests of other sets, as csiq=FILE, tid2013=FILE, kadid10k=FILE or live=FILE",
+            "cross": "files cross.json that `cross` wrote, for table VI",
+            "notes": "further lines of the protocol",
+        },
     ),
     "data folder": Command("a folder of images -> manifest", "harmonyiqa.data.commands:folder"),
     "data check": Command("is a manifest complete and sound?", "harmonyiqa.data.commands:check"),
@@ -97,7 +110,10 @@ def _parser(name: str, command: Command, function: Callable[..., Any]) -> tuple[
         parser.add_argument(
             command.positional, nargs="+", metavar="PATH", help="files, folders or a manifest"
         )
-    parser.add_function_arguments(function, skip={command.positional} if command.positional else None)
+    for option, text in command.lists.items():
+        required = signature(function).parameters[option].default is Parameter.empty
+        parser.add_argument(f"--{option}", nargs="+", metavar="WORD", required=required, help=text)
+    parser.add_function_arguments(function, skip={command.positional, *command.lists} - {None})
     return parser, lambda arguments: function(**vars(arguments))
 
 

@@ -20,7 +20,14 @@ from harmonyiqa.data.predictions import Prediction
 from harmonyiqa.errors import UserError
 from harmonyiqa.evaluate.join import common, join
 from harmonyiqa.evaluate.null_predictors import null_predictors
-from harmonyiqa.evaluate.summary import interval_note, null_note, split_note, synthetic_mark, synthetic_notes
+from harmonyiqa.evaluate.summary import (
+    METRIC_NOTE,
+    interval_note,
+    null_note,
+    split_note,
+    synthetic_mark,
+    synthetic_notes,
+)
 from harmonyiqa.evaluate.tables import Chosen, Difference, Evaluation, difference, measure, measurement
 from harmonyiqa.metrics import CORRELATIONS
 from harmonyiqa.pipelines.evaluate import train_rows
@@ -96,6 +103,7 @@ def main(
             f"{len(rows)} rows that every predictor scored, {decoys.sum()} of them decoys: the "
             "whole photo was changed, which should not count.",
             interval_note(measured.clustered, bootstrap, seed, len(rows)),
+            METRIC_NOTE,
             null_note(rows, train, bool(nulls)),
             *(f"{name}: {problem}" for name, each in joined.items() for problem in each.problems),
         ],

@@ -152,7 +152,7 @@ def resample_plcc_fitted(pred: Floats, mos: Floats, resamples: Resamples) -> Flo
     if pred.size > LARGE:
         return _resample_kept(logistic(pred, start), mos, resamples)
 
-    def fitted(counts: Floats) -> float:
+    def fitted(counts: NDArray[np.uint16]) -> float:
         drawn = np.repeat(np.arange(pred.size), counts)
         x, y = pred[drawn], mos[drawn]
         try:

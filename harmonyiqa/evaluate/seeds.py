@@ -49,12 +49,14 @@ def measure_seeds(
     values: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     errors: dict[tuple[str, str, str], str] = {}
     sizes: dict[str, tuple[int, int | None]] = {}
+    names: dict[str, None] = {}
     for seed in range(seeds):
         split = KINDS[kind](rows, TRAIN_SHARE, 0.0, seed)
         tested = np.array([row.split == "test" for row in split])
         train, test = ([row for row in split if row.split == name] for name in ("train", "test"))
         given = {name: scores[tested] for name, scores in predictors.items()}
         everyone = given | null_predictors(train, test)
+        names |= dict.fromkeys(everyone)
         mos = mos_of(test)
         for subset, mask in subsets(test).items():
             contents = {row.content for row, chosen in zip(test, mask, strict=True) if chosen}
@@ -78,7 +80,7 @@ def measure_seeds(
             },
         )
         for subset, size in sizes.items()
-        for name in everyone
+        for name in names
     ]
 
 

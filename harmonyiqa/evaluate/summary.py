@@ -8,7 +8,7 @@ from harmonyiqa.data.splits import contents_in_two_splits
 from harmonyiqa.errors import UserError
 from harmonyiqa.evaluate.algorithms import rank_algorithms
 from harmonyiqa.evaluate.intervals import LARGE
-from harmonyiqa.evaluate.null_predictors import null_predictors
+from harmonyiqa.evaluate.null_predictors import null_predictors, siblings
 from harmonyiqa.evaluate.seeds import TRAIN_SHARE, measure_seeds
 from harmonyiqa.evaluate.tables import (
     Evaluation,
@@ -19,6 +19,12 @@ from harmonyiqa.evaluate.tables import (
     subsets,
 )
 from harmonyiqa.metrics import Floats
+
+METRIC_NOTE = (
+    "KRCC is tau-b; PLCC (fitted) and RMSE follow a 4-parameter logistic fit, PLCC (5 par.) Sheikh's; within "
+    "method and within content: mean SRCC over methods, over contents. The p of Williams and Steiger take images "
+    "as independent."
+)
 
 
 def summarize(
@@ -61,6 +67,7 @@ def summarize(
             *synthetic_notes(rows),
             *notes,
             interval_note(measured.clustered, bootstrap, seed, len(rows)),
+            METRIC_NOTE,
             null_note(rows, train, bool(nulls)),
         ],
         results=[
@@ -157,9 +164,7 @@ def interval_note(clustered: bool, bootstrap: int, seed: int, rows: int) -> str:
     first_order = f" Beyond {LARGE:,} rows a resample is taken to first order." if rows > LARGE else ""
     return (
         f"In brackets: 95% intervals of {bootstrap} bootstrap resamples (seed {seed}) that draw {unit}.{first_order} "
-        "KRCC is tau-b; PLCC (fitted) and RMSE follow a 4-parameter logistic fit, PLCC (5 par.) Sheikh's; within "
-        "method and within content: mean SRCC over methods, over contents. A number without brackets: over 5% of "
-        "the resamples have no value. The p of Williams and Steiger take images as independent."
+        "A number without brackets: over 5% of the resamples have no value."
     )
 
 
@@ -171,7 +176,8 @@ def null_note(rows: Sequence[Row], train: Sequence[Row], shown: bool) -> str:
     seen = {id(row) for row in train}  # not names: two manifests may both hold images/1.jpg
     own = sum(id(row) in seen for row in rows)
     inside = f" {own} of the evaluated rows are among them, so they flatter." if own else ""
+    alone = "" if siblings(train, rows) else " No image has a sibling in training: the content says nothing."
     return (
         f"Null predictors never see a pixel: they learn from {len(train)} train rows and are told each "
-        f"image's method, content, or both.{inside}"
+        f"image's method, content, or both.{alone}{inside}"
     )

@@ -46,6 +46,7 @@ def test_without_shared_contents_the_sibling_is_the_method_mean() -> None:
 
 def test_only_what_the_columns_allow() -> None:
     assert list(null_predictors(TRAIN, TRAIN)) == ["method mean", "content mean", "content sibling"]
+    assert list(null_predictors(TRAIN, [row("a", "9")])) == ["method mean", "content sibling"]  # no sibling
     nameless = [Row(image="x.jpg", mos=1, method="a")]
     assert list(null_predictors(nameless, nameless)) == ["method mean"]
     assert null_predictors([Row(image="x.jpg", mos=1)], TRAIN) == {}

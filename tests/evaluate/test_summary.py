@@ -38,13 +38,14 @@ def summary(rows: list[Row], train: list[Row], bootstrap: int = 5):
 
 def test_null_predictors_stand_beside_the_models_and_the_first_is_compared_with_all() -> None:
     found = summary(TEST, TRAIN, bootstrap=50)
-    nulls = ["method mean", "content mean", "content sibling"]
+    nulls = ["method mean", "content sibling"]
     assert [r.predictor for r in found.results if r.subset == "All"] == ["ours", "theirs", *nulls]
     assert [(d.first, d.second) for d in found.differences] == [("ours", n) for n in ["theirs", *nulls]]
     assert {r.subset for r in found.results} == {"All", "within method", "within content"}
     assert [ranking.predictor for ranking in found.rankings] == ["ours", "theirs"]
     assert found.title == "t (MOS)"
     assert any("learn from 20 train rows" in note for note in found.notes)
+    assert any("No image has a sibling in training" in note for note in found.notes)
 
 
 def test_over_seeds_it_says_how_it_split() -> None:
