@@ -52,6 +52,15 @@ COMMANDS: dict[str, Command] = {
             "notes": "further lines of the protocol",
         },
     ),
+    "cross": Command(
+        "train on one set, test on others, for every pair",
+        "harmonyiqa.pipelines.cross:cross",
+        lists={
+            "train": "manifests with train and val rows, as FILE or SET=FILE",
+            "test": "manifests with mos, likewise; a set is not tested by its own model",
+            "stages": "YAML files of the training stages, in order",
+        },
+    ),
     "data folder": Command("a folder of images -> manifest", "harmonyiqa.data.commands:folder"),
     "data check": Command("is a manifest complete and sound?", "harmonyiqa.data.commands:check"),
     "data split": Command("train, val and test, by content or by method", "harmonyiqa.data.commands:split"),
