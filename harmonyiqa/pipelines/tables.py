@@ -139,6 +139,8 @@ def _read_sets(
         whole = read_manifest(path)
         part = split or ("test" if any(row.split == "test" for row in whole.rows) else "all")
         chosen = whole if part == "all" else whole.split(part)
+        if all(row.mos is None for row in chosen.rows):
+            raise UserError(f"{path}: no row (split {part}) has a mos, so there is nothing to measure")
         train = train_rows(whole, null_manifest if name == HARMONYIQAD else None)
         sets[name] = _Set(whole, part, chosen, [row for row in train if row.mos is not None])
     return sets
@@ -180,7 +182,7 @@ def _set_of(path: str, predictions: "Sequence[Prediction]", sets: Mapping[str, _
     best = [name for name, count in counts.items() if count == most]
     if not most:
         names = ", ".join(str(each.whole.path) for each in sets.values())
-        example = next(iter(images), "nothing")
+        example = predictions[0].image if predictions else "nothing"
         raise UserError(
             f"{path} predicts {example!r}, which is in none of {names}; score those manifests themselves"
         )

@@ -115,6 +115,7 @@ def test_several_files_of_one_row_are_seeds(folder: Path, capsys: pytest.Capture
         (["nr.csv"], ["iqa=csiq.csv"], "other 'iqa=csiq.csv' must be SET=FILE with SET one of csiq, tid2013"),
         (["two.csv"], [], "two.csv names a and b, so its row is not known; give ROW=two.csv"),
         (["mixed.csv"], [], "mixed.csv has scores with and without reference"),
+        (["nr.csv"], ["csiq=unrated.csv"], r"unrated.csv: no row \(split all\) has a mos"),
         (["nr.csv"], ["csiq=harmonyiqad.csv"], "fits harmonyiqad and csiq alike"),
     ],
 )
@@ -123,6 +124,7 @@ def test_a_file_without_a_place_is_refused(
 ) -> None:
     monkeypatch.chdir(folder)
     one, other = rows_of("h/", 16, "r/{}.png")[-2:]
+    write_manifest([Row("x.png")], "unrated.csv")
     write_predictions([Prediction("x.png", None, 1, "m")], "strange.csv")
     write_predictions([Prediction(one.image, None, 1, "a"), Prediction(other.image, None, 1, "b")], "two.csv")
     write_predictions(
