@@ -91,6 +91,13 @@ def _piq(name: str, sign: int, **options: Any) -> Score:
     return lambda image, reference: sign * float(function(*_tensors(image, reference)))
 
 
+def _piq_brisque() -> Score:
+    """BRISQUE of piq, which would fetch its weights at the first image: asked here, their lack is said once."""
+    score = _piq("brisque", -1)
+    score(np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8), None)
+    return score
+
+
 def _piq_network(name: str, sign: int) -> Score:
     """A network of piq, which fetches its weights."""
     import piq
@@ -159,7 +166,7 @@ METRICS: dict[str, Metric] = {
     "lpips_vgg": _from_piq("LPIPS", -1, network=True),
     "dists": _from_piq("DISTS", -1, network=True),
     "pieapp": _from_piq("PieAPP", -1, network=True),
-    "brisque": Metric("piq", partial(_piq, "brisque", -1), needs_reference=False),
+    "brisque": Metric("piq", _piq_brisque, needs_reference=False),
     "lpips_alex": _from_pyiqa("lpips", needs_reference=True),
     "st_lpips_alex": _from_pyiqa("stlpips", needs_reference=True),
     "st_lpips_vgg": _from_pyiqa("stlpips-vgg", needs_reference=True),
