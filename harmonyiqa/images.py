@@ -53,6 +53,15 @@ def open_rgb(source: ImageSource, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Im
         return _to_rgb(image, name)
 
 
+def open_header(path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
+    """Open a file as it is, for what needs more than RGB: depth, profile, metadata. No pixel is decoded yet.
+
+    Raises:
+        ImageError: as ``open_rgb``, before decoding.
+    """
+    return _open(path, str(path), max_pixels)
+
+
 def open_mask(path: str | Path, size: tuple[int, int] | None = None) -> np.ndarray:
     """Read a mask as float32 (H, W) in 0..1: white is the foreground, grey a soft edge.
 
