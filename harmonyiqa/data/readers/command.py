@@ -138,6 +138,40 @@ def table(
     return _finish(*rows_of_table(labels, out, columns, Scale(worst, best), images), labels, out)
 
 
+def iharmony4(root: str, out: str, val: float = 0.05) -> int:
+    """Write a manifest of iHarmony4: composites with masks and real photos, official train and test lists.
+
+    Args:
+        root: Folder with HCOCO, HAdobe5k, HFlickr, Hday2night, or some of them.
+        out: Manifest to write (.csv, .jsonl or .parquet); its paths start from its folder.
+        val: Share of each subset's training photos to hold out for validation.
+
+    Returns:
+        0; 1 if anything is missing, double or unknown, all of it listed.
+    """
+    from harmonyiqa.data.readers.harmonization import hold_out, rows_of_iharmony4
+
+    rows, problems = rows_of_iharmony4(root, out)
+    return _finish(hold_out(rows, val), problems, root, out)
+
+
+def ccharmony(root: str, out: str, val: float = 0.05) -> int:
+    """Write a manifest of ccHarmony: composites with masks and real photos, official train and test lists.
+
+    Args:
+        root: Folder with composite_images/, masks/, real_images/, train_list.txt, test_list.txt.
+        out: Manifest to write (.csv, .jsonl or .parquet); its paths start from its folder.
+        val: Share of each subset's training photos to hold out for validation.
+
+    Returns:
+        0; 1 if anything is missing, double or unknown, all of it listed.
+    """
+    from harmonyiqa.data.readers.harmonization import hold_out, rows_of_ccharmony
+
+    rows, problems = rows_of_ccharmony(root, out)
+    return _finish(hold_out(rows, val), problems, root, out)
+
+
 def _set(name: str, root: str, out: str) -> int:
     from harmonyiqa.data.readers.iqa import SETS, rows_of_set
 
