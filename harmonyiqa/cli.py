@@ -37,12 +37,27 @@ class Command:
 
 COMMANDS: dict[str, Command] = {
     "score": Command("score images, folders or a manifest", "harmonyiqa.pipelines.score:score", "paths"),
-    "train": Command("train stage 1 or 2 from a YAML file of configs/", "harmonyiqa.pipelines.train:train"),
+    "train": Command(
+        "train stage 1, 2 or AICT from a YAML file of configs/", "harmonyiqa.pipelines.train:train"
+    ),
     "evaluate": Command(
         "agreement of predictions with MOS: SRCC, KRCC, PLCC", "harmonyiqa.pipelines.evaluate:evaluate"
     ),
     "baselines": Command(
         "score a manifest with other metrics: PSNR, SSIM, FSIM, ...", "harmonyiqa.baselines.command:baselines"
+    ),
+    "harmonize": Command(
+        "make composites harmonious: AICT and classical methods",
+        "harmonyiqa.pipelines.harmonize:harmonize",
+        "paths",
+        lists={"mask": "the one mask of all images, or masks and folders of masks of the same names"},
+    ),
+    "harmonize-eval": Command(
+        "harmonized images against real photos: fMSE, MSE, PSNR, SSIM, scores",
+        "harmonyiqa.pipelines.harmonize_eval:harmonize_eval",
+        lists={
+            "methods": "aict, copy, reinhard, ...: harmonize by these; default: the images are results already"
+        },
     ),
     "tables": Command(
         "the paper's tables, published figures beside ours",
@@ -77,6 +92,8 @@ COMMANDS: dict[str, Command] = {
     "data tid2013": Command("TID2013 -> manifest", "harmonyiqa.data.readers.command:tid2013"),
     "data kadid10k": Command("KADID-10k -> manifest", "harmonyiqa.data.readers.command:kadid10k"),
     "data live": Command("LIVE, release 2 -> manifest", "harmonyiqa.data.readers.command:live"),
+    "data iharmony4": Command("iHarmony4 -> manifest", "harmonyiqa.data.readers.command:iharmony4"),
+    "data ccharmony": Command("ccHarmony -> manifest", "harmonyiqa.data.readers.command:ccharmony"),
     "data table": Command("any table of labels -> manifest", "harmonyiqa.data.readers.command:table"),
     "data check": Command("is a manifest complete and sound?", "harmonyiqa.data.commands:check"),
     "data split": Command(
@@ -122,8 +139,11 @@ def run(name: str, words: Sequence[str]) -> int:
     command = COMMANDS[name]
     module, _, attribute = command.function.partition(":")
     function = getattr(importlib.import_module(module), attribute)
-    parser, call = (_train_parser if name == "train" else _parser)(name, command, function)
     words = [find_config(word) if before == "--config" else word for before, word in pairwise(["", *words])]
+    if name == "train":
+        parser, call = _train_parser(name, command, function, words)
+    else:
+        parser, call = _parser(name, command, function)
     try:
         arguments = parser.parse_args(words)
     except SystemExit as leaving:
@@ -146,11 +166,12 @@ def _parser(name: str, command: Command, function: Callable[..., Any]) -> tuple[
 
 
 def _train_parser(
-    name: str, command: Command, function: Callable[..., Any]
+    name: str, command: Command, function: Callable[..., Any], words: Sequence[str] = ()
 ) -> tuple[Any, Callable[[Any], Any]]:
     """Settings at the top level, so that YAML keys and options read `--optim.epochs 3`."""
-    from harmonyiqa.config import TrainSettings
+    from harmonyiqa.config import AictTrainSettings, TrainSettings
 
+    settings_class = AictTrainSettings if _stage(words) == "aict" else TrainSettings
     parser = _new_parser(name, function)
     parser.add_argument("--config", action="config", help="a YAML file: a path, or the name of a shipped one")
     parser.add_argument(
@@ -159,11 +180,11 @@ def _train_parser(
     parser.add_argument(
         "--resume", action="store_true", help="go on from the newest checkpoint of the run folder"
     )
-    parser.add_class_arguments(TrainSettings)
+    parser.add_class_arguments(settings_class)
 
     def call(arguments: Any) -> Any:
         values = {k: v for k, v in vars(arguments).items() if k not in ("config", "resume", "only_stage")}
-        settings = TrainSettings(**values)
+        settings = settings_class(**values)
         if arguments.only_stage not in (None, settings.stage):
             raise UserError(
                 f"these settings are for stage {settings.stage}, this script trains stage {arguments.only_stage}"
@@ -179,6 +200,18 @@ def _new_parser(name: str, function: Callable[..., Any]) -> Any:
     return ArgumentParser(
         prog=f"harmonyiqa {name}", description=(function.__doc__ or "").strip().split("\n\n")[0]
     )
+
+
+def _stage(words: Sequence[str]) -> str | None:
+    """What is to be trained, as `--stage` or the YAML file says: it decides which settings there are."""
+    stage = None
+    for before, word in pairwise([*words, ""]):
+        if before == "--stage":
+            return word
+        if before == "--config" and Path(word).is_file():
+            line = next((t for t in Path(word).read_text("utf-8").splitlines() if t.startswith("stage:")), "")
+            stage = line.partition(":")[2].partition("#")[0].strip().strip("'\"") or None
+    return stage
 
 
 def find_config(name: str) -> str:

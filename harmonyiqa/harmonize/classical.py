@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from harmonyiqa.color import Floats, lab_statistics, lab_to_srgb, mkl_map, reinhard, srgb_to_lab
 from harmonyiqa.errors import UserError
-from harmonyiqa.harmonize.pictures import white_of
+from harmonyiqa.harmonize.pictures import Pixels, white_of
 
-Pixels = NDArray[np.generic]
 Recolor = Callable[[Floats, Floats, Floats], Floats]
 
 _SAMPLE = 200_000  # colours that statistics are measured on

@@ -9,9 +9,9 @@ from harmonyiqa.errors import UserError
 from harmonyiqa.images import file_key, find_images, pair_by_key
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Job:
-    """One composite.
+    """One composite; two are never equal, so that results can be kept by job.
 
     Attributes:
         name: of its result, a path below the output folder.

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from harmonyiqa.errors import UserError
-from harmonyiqa.harmonize.pictures import white_of
+from harmonyiqa.harmonize.pictures import Pixels, white_of
 
 ROWS = 32  # of a strip: its tables and points stay in the processor's cache
 
@@ -76,12 +75,12 @@ def harmonize(tables: Sequence[torch.Tensor], image: torch.Tensor, mask: torch.T
 
 def harmonize_pixels(
     tables: Sequence[torch.Tensor],
-    pixels: NDArray[np.generic],
-    mask: NDArray[np.generic],
+    pixels: Pixels,
+    mask: Pixels,
     *,
     fast: bool = False,
     rows: int = ROWS,
-) -> NDArray[np.generic]:
+) -> Pixels:
     """`harmonize` for one photo of any size, in its own bit depth, looking up the foreground only.
 
     The rows of a strip share their tables' interpolation along the columns of the image; its points are looked up
@@ -110,41 +109,43 @@ def harmonize_pixels(
         _fused(tables, pixels, mask, result)
         return result
     plan = [_Columns(table[0], pixels.shape[:2]) for table in tables]
-    occupied = mask.any(axis=1)
+    occupied = np.asarray(mask.any(axis=1))
     for start in range(0, len(pixels), rows):
-        if occupied[start : start + rows].any():
-            strip = slice(start, min(start + rows, len(pixels)))
+        strip = slice(start, min(start + rows, len(pixels)))
+        if occupied[strip].any():
             _harmonize_strip(plan, pixels[strip], mask[strip], result[strip], start)
     return result
 
 
 def _harmonize_strip(
     plan: Sequence["_Columns"],
-    pixels: NDArray[np.generic],
-    mask: NDArray[np.generic],
-    result: NDArray[np.generic],
+    pixels: Pixels,
+    mask: Pixels,
+    result: Pixels,
     start: int,
 ) -> None:
     dtype, device = plan[0].table.dtype, plan[0].table.device
-    row, column = np.nonzero(mask)
     white = white_of(pixels.dtype)
+    points = np.flatnonzero(mask)
 
-    def tensor(values: NDArray[np.generic], white: float) -> torch.Tensor:
+    def tensor(values: Pixels, white: float) -> torch.Tensor:
         wide = (
             values.astype(np.int32) if values.dtype == np.uint16 else values
         )  # torch computes little on uint16
         return torch.from_numpy(np.ascontiguousarray(wide)).to(device, dtype) / white
 
-    image = tensor(pixels[row, column].T, white)  # (3, points)
-    alpha = tensor(mask[row, column], white_of(mask.dtype))
-    places = torch.from_numpy(row).to(device), torch.from_numpy(column).to(device)
+    image = tensor(pixels.reshape(-1, 3).take(points, axis=0).T, white)  # (3, points)
+    alpha = tensor(mask.reshape(-1).take(points), white_of(mask.dtype))
+    place = torch.from_numpy(points).to(device)
+    row = torch.div(place, mask.shape[1], rounding_mode="floor")
+    column = place - row * mask.shape[1]
     colors = image
     for table in plan:
-        colors = table.of_rows(start, len(pixels)).lookup(colors, *places)
+        colors = table.of_rows(start, len(pixels)).lookup(colors, row, column)
     blended = colors.clamp(0, 1) * alpha + image * (1 - alpha)
     if white != 1:
         blended = (blended * white).round()
-    result[row, column] = blended.T.cpu().numpy().astype(pixels.dtype)
+    result.reshape(-1, 3)[points] = blended.T.cpu().numpy().astype(pixels.dtype)
 
 
 class _Columns:
@@ -175,20 +176,23 @@ class _Strip:
     def lookup(self, colors: torch.Tensor, row: torch.Tensor, column: torch.Tensor) -> torch.Tensor:
         """(3, points) -> (3, points)."""
         curves, knots, _, width = self.shape
-        share = self.share[column]
-        place = (row * width + self.column[column]) * knots
+        share = self.share.index_select(0, column)
+        place = (row * width + self.column.index_select(0, column)) * knots
         found = []
         for curve in range(curves):
-            values = self.values[curve]
             color = colors[curve % 3].clamp(0, 1) * (knots - 1)
             below = color.floor().clamp(max=knots - 2)
             above = color - below
             index = place + below.long()
-            left = values[index] * (1 - above) + values[index + 1] * above
-            index += knots
-            right = values[index] * (1 - above) + values[index + 1] * above
+            left = _between(self.values[curve], index, above)
+            right = _between(self.values[curve], index + knots, above)
             found.append(left * (1 - share) + right * share)
         return torch.stack(found).reshape(3, curves // 3, -1).sum(dim=1)
+
+
+def _between(values: torch.Tensor, index: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+    """Linear interpolation in a flat table; `index_select` takes a third of the time of `values[index]`."""
+    return values.index_select(0, index) * (1 - share) + values.index_select(0, index + 1) * share
 
 
 def _places(length: int, knots: int, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -200,9 +204,9 @@ def _places(length: int, knots: int, like: torch.Tensor) -> tuple[torch.Tensor, 
 
 def _fused(
     tables: Sequence[torch.Tensor],
-    pixels: NDArray[np.generic],
-    mask: NDArray[np.generic],
-    result: NDArray[np.generic],
+    pixels: Pixels,
+    mask: Pixels,
+    result: Pixels,
 ) -> None:
     try:
         from harmonyiqa.harmonize.fused import harmonize_rows

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from harmonyiqa.errors import UserError
 from harmonyiqa.harmonize.classical import METHODS as CLASSICAL
-from harmonyiqa.harmonize.classical import Pixels, check
+from harmonyiqa.harmonize.classical import check
+from harmonyiqa.harmonize.pictures import Pixels
 
 if TYPE_CHECKING:
     from harmonyiqa.harmonize.network import AICT

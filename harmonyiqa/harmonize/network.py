@@ -12,18 +12,16 @@ import numpy as np
 import torch
 from huggingface_hub import PyTorchModelHubMixin
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-from numpy.typing import NDArray
 from torch import nn
 
 from harmonyiqa.config import AictSettings
 from harmonyiqa.errors import UserError
 from harmonyiqa.harmonize import lut
-from harmonyiqa.harmonize.pictures import bilinear, white_of
+from harmonyiqa.harmonize.pictures import Pixels, bilinear, white_of
 
 BUNDLED = Path(__file__).with_name("bundled")
 _PATCH, _WIDTH, _FEATURES = 4, 256, 12
 _LAYERS, _HEADS, _MLP = 9, 2, 512
-_CHANNELS = "rgb"
 
 
 class AICT(
@@ -58,6 +56,8 @@ class AICT(
         )
         self.weighted = [] if config.weights in ("none", "spatial") else list(config.weights)
         values = config.tables.count("v") * config.knots
+        self.weights: nn.Linear | None = None
+        self.spatial_weights: nn.Conv2d | None = None
         if self.weighted:
             self.scene = nn.Sequential(
                 nn.Conv2d(_WIDTH, _WIDTH // 2, 3, padding=1),
@@ -80,18 +80,15 @@ class AICT(
 
     @torch.no_grad()
     def _start_as_identity(self) -> None:
-        line = torch.linspace(0, 1, self.config.knots)
+        knots = self.config.knots
         for kind, head in zip(self.config.tables, self.heads, strict=True):
-            nn.init.normal_(head.weight, std=0.02)
-            head.bias.zero_()
+            line = torch.zeros(self._curves(kind), knots)
             if kind == "v":  # crossed curves of another channel stay at zero
-                curves = head.bias.view(-1, self.config.knots)
-                curves[:: 4 if self.config.crossed else 1] = line
-        for name in ("weights", "spatial_weights"):
-            if hasattr(self, name):
-                layer = getattr(self, name)
-                nn.init.normal_(layer.weight, std=0.02)
-                layer.bias.fill_(1)
+                line[:: 4 if self.config.crossed else 1] = torch.linspace(0, 1, knots)
+            _set(head, line.flatten())
+        for layer in (self.weights, self.spatial_weights):
+            if layer is not None:
+                _set(layer, torch.tensor(1.0))
 
     def tables(self, image: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
         """The cascade for a batch, S = `config.low_resolution` (paper, sections 3.1 and 3.2).
@@ -125,11 +122,11 @@ class AICT(
     def _weights(self, encoded: torch.Tensor, features: torch.Tensor) -> list[torch.Tensor] | None:
         """For each value table (N, 3, K, 1, 1), or (N, 3, K, S, S) where they vary in space."""
         count, knots, n = self.config.tables.count("v"), self.config.knots, len(encoded)
-        if self.config.weights == "none":
-            return None
-        if self.config.weights == "spatial":
+        if self.spatial_weights is not None:
             spatial = self.spatial_weights(features)
             return list(spatial.reshape(n, count, 3, knots, *features.shape[2:]).unbind(1))
+        if self.weights is None:
+            return None
         learned = self.weights(self.scene(encoded)).reshape(n, count, len(self.weighted), knots, 1, 1)
         fixed = learned.new_ones(n, count, 3 - len(self.weighted), knots, 1, 1)  # "gb" leaves red alone
         return list(torch.cat([fixed, learned], dim=2).unbind(1))
@@ -139,9 +136,7 @@ class AICT(
         return lut.harmonize(self.tables(image, mask), image, mask)
 
     @torch.inference_mode()
-    def harmonize(
-        self, pixels: NDArray[np.generic], mask: NDArray[np.generic], *, fast: bool = False
-    ) -> NDArray[np.generic]:
+    def harmonize(self, pixels: Pixels, mask: Pixels, *, fast: bool = False) -> Pixels:
         """Harmonize one photo at its full size.
 
         Args:
@@ -203,7 +198,14 @@ class AICT(
         return model.to(device or "cpu").eval()
 
 
-def low_resolution(pixels: NDArray[np.generic], side: int) -> torch.Tensor:
+def _set(layer: nn.Module, bias: torch.Tensor) -> None:
+    """Small noise for weights, and this bias, (outputs,) or one number."""
+    weights, biases = layer.get_parameter("weight"), layer.get_parameter("bias")
+    nn.init.normal_(weights, std=0.02)
+    biases.copy_(bias)
+
+
+def low_resolution(pixels: Pixels, side: int) -> torch.Tensor:
     """What the network sees: side x side by bilinear sampling, without antialiasing, as the release resizes.
 
     Args:

@@ -4,7 +4,7 @@ import struct
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from harmonyiqa.color import LUMA
 from harmonyiqa.errors import UserError
 from harmonyiqa.files import atomic_path
 from harmonyiqa.images import DEFAULT_MAX_PIXELS, ImageError, open_header, open_mask
+
+Pixels: TypeAlias = NDArray[Any]  # of uint8, uint16, or floats in 0..1
 
 _ORIENTATION = 0x0112
 _PNG_START = b"\x89PNG\r\n\x1a\n"
@@ -31,8 +33,8 @@ class Picture:
         metadata: options of Pillow's `save`: profile, EXIF, resolution, and how a JPEG was compressed.
     """
 
-    pixels: NDArray[np.generic]
-    alpha: NDArray[np.generic] | None
+    pixels: Pixels
+    alpha: Pixels | None
     grey: bool
     format: str
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -52,8 +54,10 @@ def read_picture(path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> P
             and OpenCV (extra `harmonize`) is missing.
     """
     with open_header(path, max_pixels=max_pixels) as image:
-        if getattr(image, "n_frames", 1) > 1:
-            raise ImageError(f"{path} has {image.n_frames} frames; give it as a single image")
+        # phones write JPEGs with a second, smaller picture or a gain map behind the photo (MPO)
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1 and image.format != "MPO":
+            raise ImageError(f"{path} has {frames} frames; give it as a single image")
         if image.mode in ("CMYK", "LAB", "HSV", "F"):
             raise ImageError(
                 f"{path} is {'of floats' if image.mode == 'F' else image.mode}: convert it to RGB first, "
@@ -80,7 +84,7 @@ def read_mask(path: str | Path) -> NDArray[np.uint8]:
     return np.rint(open_mask(path) * 255).astype(np.uint8)
 
 
-def write_picture(picture: Picture, pixels: NDArray[np.generic], path: str | Path) -> None:
+def write_picture(picture: Picture, pixels: Pixels, path: str | Path) -> None:
     """Write new pixels with everything else as it was, aside and renamed.
 
     JPEGs keep the quantisation of the source, WebP is lossless; the suffix may name another format.
@@ -102,7 +106,7 @@ def write_picture(picture: Picture, pixels: NDArray[np.generic], path: str | Pat
         raise UserError(f"{path}: {target} holds 8 bits a channel, the photo has 16; write .png or .tif")
     if picture.alpha is not None and target in ("JPEG", "BMP"):
         raise UserError(f"{path}: {target} holds no transparency; write .png, .tif or .webp")
-    channels: list[NDArray[np.generic]] = (
+    channels: list[Pixels] = (
         [np.rint(pixels.astype(np.float32) @ LUMA).astype(pixels.dtype)]
         if picture.grey
         else [pixels[..., c] for c in range(3)]
@@ -119,7 +123,7 @@ def write_picture(picture: Picture, pixels: NDArray[np.generic], path: str | Pat
             Image.fromarray(array).save(part, target, **_options(picture, target))
 
 
-def bilinear(pixels: NDArray[np.generic], side: int) -> NDArray[np.float32]:
+def bilinear(pixels: Pixels, side: int) -> NDArray[np.float32]:
     """Resize to a square by bilinear sampling without antialiasing, as OpenCV's default and the release do.
 
     Args:
@@ -139,7 +143,7 @@ def bilinear(pixels: NDArray[np.generic], side: int) -> NDArray[np.float32]:
 
     upper = at(above, left) * (1 - across) + at(above, right) * across
     lower = at(below, left) * (1 - across) + at(below, right) * across
-    return upper * (1 - down) + lower * down
+    return (upper * (1 - down) + lower * down).astype(np.float32, copy=False)
 
 
 def _between(length: int, side: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
@@ -196,7 +200,7 @@ def _options(picture: Picture, target: str) -> dict[str, Any]:
 
 
 def _decoded(image: Image.Image, path: Path, metadata: dict[str, Any]) -> Picture:
-    file_format = str(image.format)
+    file_format = "JPEG" if image.format == "MPO" else str(image.format)
     if _is_deep(image, path):
         array = _turned(_decode_deep(path), image.getexif().get(_ORIENTATION, 1))
     else:
@@ -260,7 +264,7 @@ def _turned(array: NDArray[np.uint16], orientation: int) -> NDArray[np.uint16]:
     return array
 
 
-def _deep_png(array: NDArray[np.generic], metadata: dict[str, Any]) -> bytes:
+def _deep_png(array: Pixels, metadata: dict[str, Any]) -> bytes:
     cv2 = _opencv("the result")
     order = [2, 1, 0, 3][: array.shape[2]] if array.shape[2] > 2 else [0, 0, 0, 1]
     encoded: bytes = cv2.imencode(".png", np.ascontiguousarray(array[..., order]))[1].tobytes()
@@ -280,7 +284,7 @@ def _chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
-def _write_deep_tiff(array: NDArray[np.generic], metadata: dict[str, Any], path: Path) -> None:
+def _write_deep_tiff(array: Pixels, metadata: dict[str, Any], path: Path) -> None:
     import tifffile  # comes with scikit-image
 
     dpi = metadata.get("dpi")

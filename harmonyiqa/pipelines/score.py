@@ -80,7 +80,7 @@ def score(
         torch.distributed.destroy_process_group()
     if not main_process:
         return 0  # the main process speaks for all: a launcher would stop it at another's first failure
-    note = _model_note(scorer)
+    note = model_note(scorer)
     if out is not None:
         write_predictions(predictions, out)
     if report is not None:
@@ -145,6 +145,18 @@ def _meet(device: str | None) -> tuple[bool, int, "torch.device"]:
     return state.is_main_process, state.num_processes, state.device
 
 
+def pick_device(name: str | None) -> "torch.device":
+    """The device of this name; without one a GPU if there is one, else the CPU.
+
+    Raises:
+        UserError: it cannot be used here.
+    """
+    import torch
+
+    gpu = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return _device(name, gpu or torch.device("cpu"))
+
+
 def _device(name: str | None, default: "torch.device") -> "torch.device":
     if name is None:
         return default
@@ -165,7 +177,8 @@ def _spare_cores(device: str, processes: int) -> int:
     return 0 if device == "cpu" else min(8, max(1, cores // processes - 1))
 
 
-def _model_note(model: "HarmonyIQA") -> str:
+def model_note(model: "HarmonyIQA") -> str:
+    """What to know about a scorer beside its scores: its name, and what it learned from."""
     kind = model.settings.mos_kind
     trained = f", trained on {kind} scores" if kind else ""
     if kind == "synthetic":

@@ -57,6 +57,17 @@ def test_a_jpeg_keeps_its_compression_profile_and_exif(tmp_path) -> None:
     assert abs(target.stat().st_size - source.stat().st_size) < 0.1 * source.stat().st_size
 
 
+def test_the_photo_of_a_phone_is_its_first_picture(tmp_path) -> None:
+    source, target = tmp_path / "a.jpg", tmp_path / "b.jpg"
+    frames = [Image.fromarray(_array()), Image.fromarray(255 - _array())]
+    frames[0].save(source, "MPO", save_all=True, append_images=frames[1:])
+    picture = read_picture(source)
+    assert picture.format == "JPEG"
+    np.testing.assert_array_equal(picture.pixels, np.asarray(open_rgb(source)))
+    write_picture(picture, picture.pixels, target)
+    assert Image.open(target).format == "JPEG"
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("deep", [False, True])
 def test_a_turned_photo_is_upright_and_says_so(tmp_path, orientation, deep) -> None:

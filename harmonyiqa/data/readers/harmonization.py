@@ -59,7 +59,8 @@ def rows_of_iharmony4(root: str | Path, out: str | Path) -> tuple[list[Row], lis
     if not present:
         raise UserError(f"{root} has none of the folders {', '.join(SUBSETS)}")
     found = _Found(Files(root, out))
-    counts, strange = [], []
+    counts: list[str] = []
+    strange: list[str] = []
     for number, split in enumerate(("train", "test")):
         whole = _whole_list(root, split, strange)
         for subset, folder in present.items():
