@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from harmonyiqa import cli
-from harmonyiqa.config import OptimSettings
+from harmonyiqa.config import AictOptimSettings, OptimSettings
 
 ROOT = Path(__file__).parents[1]
 
@@ -62,13 +62,15 @@ def test_a_commands_module_loads_no_torch(module) -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.name)
 def test_every_shipped_config_parses_and_names_its_command(path) -> None:
-    parser, _ = cli._train_parser("train", cli.COMMANDS["train"], test_help_and_import_load_no_torch)
+    words = ["--config", str(path)]
+    parser, _ = cli._train_parser("train", cli.COMMANDS["train"], test_help_and_import_load_no_torch, words)
     settings = parser.instantiate(parser.parse_args(["--config", str(path)]))
     assert settings.stage == yaml.safe_load(path.read_text())["stage"]
     header = [line for line in path.read_text().splitlines() if line.startswith("#")]
-    program = f"scripts/train_stage{settings.stage}.py" if settings.stage else "-m harmonyiqa.cli train"
+    script = "aict" if settings.stage == "aict" else f"stage{settings.stage}"
+    program = f"scripts/train_{script}.py" if settings.stage else "-m harmonyiqa.cli train"
     assert any(f"{program} --config configs/{path.name}" in line for line in header)
-    assert isinstance(settings.optim, OptimSettings)
+    assert isinstance(settings.optim, AictOptimSettings if script == "aict" else OptimSettings)
 
 
 def test_a_shipped_config_is_found_by_name(tmp_path, monkeypatch, capsys) -> None:

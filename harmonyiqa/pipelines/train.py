@@ -1,10 +1,10 @@
-"""``harmonyiqa train`` and the two training scripts: train one stage, then write its model card."""
+"""``harmonyiqa train`` and the training scripts: train one stage, or AICT, then write the model card."""
 
-from harmonyiqa.config import TrainSettings
+from harmonyiqa.config import AictTrainSettings, TrainSettings
 
 
-def train(settings: TrainSettings, resume: bool = False) -> None:
-    """Train one stage of the scorer on a manifest with a train and a val split.
+def train(settings: TrainSettings | AictTrainSettings, resume: bool = False) -> None:
+    """Train one stage of the scorer, or the harmonizer AICT, on a manifest with a train and a val split.
 
     Args:
         settings: The run.
@@ -15,12 +15,22 @@ def train(settings: TrainSettings, resume: bool = False) -> None:
     """
     from accelerate import PartialState  # slow imports wait until the settings are known to be good
 
-    from harmonyiqa.report.model_card import write_model_card
+    from harmonyiqa.report.model_card import write_aict_card, write_model_card
     from harmonyiqa.train.runs import read_run
-    from harmonyiqa.train.scorer import train_scorer
 
-    model = train_scorer(settings, resume=resume)
+    if isinstance(settings, AictTrainSettings):
+        from harmonyiqa.train.aict import train_aict
+
+        train_aict(settings, resume=resume)
+    else:
+        from harmonyiqa.train.scorer import train_scorer
+
+        model = train_scorer(settings, resume=resume)
     if PartialState().is_main_process:
         folder, metrics, environment = read_run(settings)
-        write_model_card(folder / "model" / "README.md", model.settings, settings, metrics, environment)
+        card = folder / "model" / "README.md"
+        if isinstance(settings, AictTrainSettings):
+            write_aict_card(card, settings, metrics, environment)
+        else:
+            write_model_card(card, model.settings, settings, metrics, environment)
         print(f"model: {folder / 'model'}")

@@ -5,7 +5,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from harmonyiqa.config import ModelSettings, TrainSettings
+from harmonyiqa.config import AictTrainSettings, ModelSettings, TrainSettings
 from harmonyiqa.files import atomic_path
 
 
@@ -21,6 +21,26 @@ def write_model_card(
         metrics: the run's `metrics.json`.
         environment: the run's `environment.json`.
     """
+    data = Path(run.data.manifest).name
+    _write(path, "model_card.md", model=model, run=run, metrics=metrics, environment=environment, data=data)
+
+
+def write_aict_card(
+    path: Path, run: AictTrainSettings, metrics: dict[str, Any], environment: dict[str, Any]
+) -> None:
+    """Write the card of a trained AICT.
+
+    Args:
+        path: usually `README.md` in the model's folder.
+        run: the settings of the run that made it.
+        metrics: the run's `metrics.json`.
+        environment: the run's `environment.json`.
+    """
+    data = Path(run.data.manifest).name
+    _write(path, "aict_card.md", run=run, metrics=metrics, environment=environment, data=data)
+
+
+def _write(path: Path, template: str, **values: Any) -> None:
     templates = Environment(
         loader=PackageLoader("harmonyiqa.report"),
         autoescape=False,
@@ -29,8 +49,5 @@ def write_model_card(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    text = templates.get_template("model_card.md").render(
-        model=model, run=run, metrics=metrics, environment=environment, data=Path(run.data.manifest).name
-    )
     with atomic_path(path) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(templates.get_template(template).render(**values), encoding="utf-8")

@@ -24,13 +24,23 @@ from tqdm import tqdm
 from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from harmonyiqa import __version__
-from harmonyiqa.config import TrainSettings
+from harmonyiqa.config import AictTrainSettings, TrainSettings
 from harmonyiqa.data.manifest import Manifest
 from harmonyiqa.data.split_files import RUN_FILE, split_of, write_split
 from harmonyiqa.errors import UserError
 from harmonyiqa.files import atomic_path, sha256_of
 
-_SHOWN = ("loss", "learning_rate", "eval_srcc", "eval_krcc", "eval_plcc", "eval_rmse", "eval_unscored")
+RunSettings = TrainSettings | AictTrainSettings
+_SHOWN = (
+    "loss",
+    "learning_rate",
+    "eval_srcc",
+    "eval_krcc",
+    "eval_plcc",
+    "eval_rmse",
+    "eval_unscored",
+    "eval_fmse",
+)
 _PACKAGES = (
     "torch",
     "transformers",
@@ -44,7 +54,7 @@ _PACKAGES = (
 )
 
 
-def open_run(settings: TrainSettings, *, resume: bool) -> None:
+def open_run(settings: RunSettings, *, resume: bool) -> None:
     """Make the run folder and write down settings and environment.
 
     Raises:
@@ -70,7 +80,7 @@ def open_run(settings: TrainSettings, *, resume: bool) -> None:
         write_json(folder / "environment.json", environment(settings))
 
 
-def environment(settings: TrainSettings) -> dict[str, Any]:
+def environment(settings: RunSettings) -> dict[str, Any]:
     """Versions, machine kind, seed and what data it was."""
     versions = {}
     for package in _PACKAGES:
@@ -105,7 +115,7 @@ def write_json(path: Path, value: Any) -> None:
         part.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
-def read_run(settings: TrainSettings) -> tuple[Path, dict[str, Any], dict[str, Any]]:
+def read_run(settings: RunSettings) -> tuple[Path, dict[str, Any], dict[str, Any]]:
     """The folder of a finished run, its metrics and its environment."""
     folder = Path(settings.out)
     metrics, environment = (

@@ -1,0 +1,237 @@
+"""Training of AICT on the same Trainer, launcher, resume and run folder as the scorer (AICT paper, section 4.1.2)."""
+
+import logging
+import math
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.tensorboard import SummaryWriter
+from transformers import (
+    EarlyStoppingCallback,
+    EvalPrediction,
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
+from transformers.integrations import TensorBoardCallback
+
+from harmonyiqa.config import AictTrainSettings
+from harmonyiqa.data.manifest import read_manifest
+from harmonyiqa.data.split_files import RUN_FILE
+from harmonyiqa.errors import UserError
+from harmonyiqa.files import atomic_path
+from harmonyiqa.harmonize.loss import AictLoss
+from harmonyiqa.harmonize.network import AICT
+from harmonyiqa.train.composites import TripletCollator, TripletDataset
+from harmonyiqa.train.runs import History, Progress, open_run, record_split, write_json
+from harmonyiqa.train.trainer import COMPLETE, last_checkpoint
+
+log = logging.getLogger(__name__)
+_WEIGHTS = "network.safetensors"
+
+
+def train_aict(settings: AictTrainSettings, *, resume: bool = False) -> AICT:
+    """Train AICT and leave the best network, by validation fMSE, in `<out>/model`.
+
+    Args:
+        settings: the run.
+        resume: go on from the newest whole checkpoint in `settings.out`.
+
+    Raises:
+        UserError: the data or the start network do not fit the settings, or the run folder is taken.
+    """
+    manifest = read_manifest(settings.data.manifest)
+    folder = Path(settings.out)
+    # without `cpu` the processes of torchrun do not meet on a machine without a GPU
+    if PartialState(cpu=not torch.cuda.is_available()).is_main_process:
+        open_run(settings, resume=resume)
+    set_seed(settings.seed)
+    network = _start(settings)
+    train = TripletDataset(manifest, "train", settings.data, augment=True)
+    val = TripletDataset(manifest, "val", settings.data, augment=False, limit=settings.validation.max_images)
+    if PartialState().is_main_process:
+        record_split(manifest, folder)
+        log.info(
+            "%s parameters; %s training and %s validation composites",
+            f"{sum(p.numel() for p in network.parameters()):,}",
+            f"{len(train):,}",
+            f"{len(val):,}",
+        )
+    trainer = AictTrainer(
+        constant=settings.optim.constant,
+        model=AictLoss(network, settings.loss),
+        args=_arguments(settings, len(train)),
+        train_dataset=train,
+        eval_dataset=val,
+        data_collator=TripletCollator(network.config.low_resolution),
+        compute_metrics=validation_metrics,
+        callbacks=_callbacks(settings, folder),
+    )
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(Progress)
+    began = time.monotonic()
+    checkpoint = last_checkpoint(folder) if resume else None
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if trainer.is_world_process_zero():
+        _finish(trainer, network, folder, time.monotonic() - began)
+    trainer.accelerator.wait_for_everyone()
+    return network.eval()
+
+
+class AictTrainer(Trainer):
+    """Trains an `AictLoss`: Adam, constant then linear rate, whole checkpoints, validation by fMSE.
+
+    Args:
+        constant: share of all steps before the rate begins to fall.
+        options: of transformers' Trainer.
+    """
+
+    model: AictLoss
+    optimizer: torch.optim.Optimizer | None
+    lr_scheduler: torch.optim.lr_scheduler.LRScheduler | None
+
+    def __init__(self, *, constant: float, **options: Any) -> None:
+        self.constant = constant
+        super().__init__(**options)
+
+    def create_optimizer(self, *_: Any, **__: Any) -> torch.optim.Optimizer:
+        """Adam with the paper's betas and epsilon, no weight decay."""
+        if self.optimizer is None:
+            self.optimizer = torch.optim.Adam(
+                self.model.parameters(), self.args.learning_rate, (0.9, 0.999), 1e-8
+            )
+        return self.optimizer
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """Constant for the first part of the steps, then linearly to zero."""
+        if self.lr_scheduler is None:
+            flat = round(self.constant * num_training_steps)
+            falling = max(1, num_training_steps - flat)
+            self.lr_scheduler = LambdaLR(
+                optimizer or self.create_optimizer(),
+                lambda step: min(1.0, max(0.0, (num_training_steps - step) / falling)),
+            )
+        return self.lr_scheduler
+
+    def prediction_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The loss, fMSE of the results (N,), and fMSE of the composites (N,) in the place of labels."""
+        with torch.no_grad():
+            found = self.model(**self._prepare_inputs(inputs))
+        return found["loss"], found["fmse"], found["composite_fmse"]
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
+        folder = Path(output_dir or self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(self.model.network.state_dict(), folder / _WEIGHTS)  # batch statistics too
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+            with atomic_path(folder / COMPLETE) as part:
+                part.touch()
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        self.model.network.load_state_dict(load_file(Path(resume_from_checkpoint) / _WEIGHTS))
+
+    def _load_best_model(self) -> None:
+        if self.state.best_model_checkpoint is not None:
+            self._load_from_checkpoint(self.state.best_model_checkpoint)
+
+
+def validation_metrics(prediction: EvalPrediction) -> dict[str, float]:
+    """Mean fMSE of the results and of the composites, and the one as a share of the other."""
+    after, before = (float(np.mean(each)) for each in (prediction.predictions, prediction.label_ids))
+    return {"fmse": after, "composite_fmse": before, "fmse_ratio": after / before if before else math.nan}
+
+
+def _start(settings: AictTrainSettings) -> AICT:
+    network = AICT(settings.network)
+    if settings.start is None:
+        return network
+    saved = AICT.from_pretrained(None if settings.start == "bundled" else settings.start)
+    asked = settings.network
+    if replace(saved.config, low_resolution=asked.low_resolution, dropout=asked.dropout) != asked:
+        raise UserError(
+            f"{settings.start} has the layout {saved.config}, network asks for {settings.network}"
+        )
+    network.load_state_dict(saved.state_dict())
+    return network
+
+
+def _arguments(settings: AictTrainSettings, items: int) -> TrainingArguments:
+    optim, validation = settings.optim, settings.validation
+    per_step = optim.batch_size * optim.accumulation * PartialState().num_processes
+    steps = settings.max_steps or math.ceil(items / per_step * optim.epochs)
+    every = max(1, min(steps, round(items / per_step / validation.per_epoch)))
+    return TrainingArguments(
+        output_dir=settings.out,
+        seed=settings.seed,
+        num_train_epochs=optim.epochs,
+        max_steps=settings.max_steps or -1,
+        per_device_train_batch_size=optim.batch_size,
+        per_device_eval_batch_size=optim.batch_size,
+        gradient_accumulation_steps=optim.accumulation,
+        learning_rate=optim.learning_rate,
+        max_grad_norm=optim.max_grad_norm,
+        bf16=optim.precision == "bf16",
+        eval_strategy="steps",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="fmse",
+        greater_is_better=False,
+        logging_steps=max(1, every // 10),
+        report_to=[],  # TensorBoard is added below, with a folder of its own
+        remove_unused_columns=False,
+        dataloader_num_workers=settings.data.workers,
+        dataloader_persistent_workers=settings.data.workers > 0,
+        use_cpu=not torch.cuda.is_available(),
+    )
+
+
+def _callbacks(settings: AictTrainSettings, folder: Path) -> list[TrainerCallback]:
+    callbacks: list[TrainerCallback] = [History(folder)]
+    if PartialState().is_main_process:
+        callbacks.append(TensorBoardCallback(SummaryWriter(log_dir=str(folder / "tensorboard"))))
+    if settings.validation.patience:
+        callbacks.append(EarlyStoppingCallback(settings.validation.patience))
+    return callbacks
+
+
+def _finish(trainer: Trainer, network: AICT, folder: Path, seconds: float) -> None:
+    validations = [h for h in trainer.state.log_history if "eval_fmse" in h]
+    metrics = {
+        "best_val_fmse": trainer.state.best_metric,
+        "best_step": trainer.state.best_global_step,
+        "steps": trainer.state.global_step,
+        "epochs": trainer.state.epoch,
+        "seconds": round(seconds, 1),
+        "best_validation": next((v for v in validations if v["step"] == trainer.state.best_global_step), {}),
+    }
+    network.save_pretrained(folder / "model")
+    # so that it stays known wherever the model goes
+    shutil.copyfile(folder / RUN_FILE, folder / "model" / RUN_FILE)
+    write_json(folder / "metrics.json", metrics)

@@ -1,0 +1,129 @@
+"""Manifest rows as training examples of AICT: composite, mask and real photo, cropped alike."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch.utils.data import Dataset
+
+from harmonyiqa.config import AictDataSettings
+from harmonyiqa.data.manifest import Manifest
+from harmonyiqa.data.truth import with_truth
+from harmonyiqa.errors import UserError
+from harmonyiqa.harmonize.network import low_resolution
+from harmonyiqa.harmonize.pictures import read_mask
+from harmonyiqa.images import open_rgb
+
+_TRIES = 10  # crops, until one shows some of the foreground
+
+
+@dataclass(frozen=True)
+class Triplet:
+    """One composite, all parts uint8 and of one size.
+
+    Attributes:
+        image: (H, W, 3).
+        mask: (H, W), 255 is the foreground.
+        real: (H, W, 3).
+    """
+
+    image: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+    real: NDArray[np.uint8]
+
+
+class TripletDataset(Dataset[Triplet]):
+    """The rows of one split that have a truth.
+
+    Args:
+        manifest: rows with mask and reference; the image is the composite.
+        split: which of its splits.
+        settings: size, crop and flip.
+        augment: whether to crop and flip.
+        limit: take only this many rows, spread evenly; 0 takes all.
+
+    Raises:
+        UserError: the split has no such row.
+    """
+
+    def __init__(
+        self, manifest: Manifest, split: str, settings: AictDataSettings, *, augment: bool, limit: int = 0
+    ) -> None:
+        self.manifest = with_truth(manifest.split(split))
+        rows = self.manifest.rows
+        self.rows = [rows[i * len(rows) // limit] for i in range(limit)] if 0 < limit < len(rows) else rows
+        self.settings = settings
+        self.augment = augment
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> Triplet:
+        row = self.rows[index]
+        if row.mask is None or row.reference is None:  # `with_truth` leaves none
+            raise UserError(f"{row.image} has no mask or reference")
+        image, real = (
+            open_rgb(self.manifest.resolve(name)) for name in (row.composite or row.image, row.reference)
+        )
+        mask = Image.fromarray(read_mask(self.manifest.resolve(row.mask)))
+        if not image.size == real.size == mask.size:
+            sizes = ", ".join(f"{part.width} x {part.height}" for part in (image, real, mask))
+            raise UserError(f"{row.image}: image, reference and mask must be of one size, not {sizes}")
+        longest = max(image.size)
+        if 0 < self.settings.max_side < longest:
+            scale = self.settings.max_side / longest
+            size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+            image, real, mask = (part.resize(size, Image.Resampling.BILINEAR) for part in (image, real, mask))
+        triplet = Triplet(np.asarray(image), np.asarray(mask), np.asarray(real))
+        return self._augmented(triplet) if self.augment else triplet
+
+    def _augmented(self, triplet: Triplet) -> Triplet:
+        box = _crop(triplet.mask, self.settings.min_crop)
+        step = -1 if self.settings.flip and random.random() < 0.5 else 1
+        return Triplet(*(part[box][:, ::step] for part in (triplet.image, triplet.mask, triplet.real)))
+
+
+def _crop(mask: NDArray[np.uint8], least: float) -> tuple[slice, slice]:
+    """A random box of at least a share of each side that shows some foreground; the whole photo if none is found."""
+    for _ in range(_TRIES):
+        box = tuple(_part(length, least) for length in mask.shape)
+        if mask[box].any():
+            return box[0], box[1]
+    return slice(None), slice(None)
+
+
+def _part(length: int, least: float) -> slice:
+    size = random.randint(max(1, round(length * least)), length)
+    start = random.randint(0, length - size)
+    return slice(start, start + size)
+
+
+class TripletCollator:
+    """Triplets of any sizes to a batch for `AictLoss`.
+
+    Args:
+        side: the network's resolution.
+    """
+
+    def __init__(self, side: int) -> None:
+        self.side = side
+
+    def __call__(self, items: Sequence[Triplet]) -> dict[str, Any]:
+        """Small tensors first, stacked: the training loop counts the images of a batch by the first tensor."""
+        parts = {
+            "images": [t.image for t in items],
+            "masks": [t.mask for t in items],
+            "reals": [t.real for t in items],
+        }
+        batch: dict[str, Any] = {
+            f"small_{name}": torch.cat([low_resolution(part, self.side) for part in values])
+            for name, values in parts.items()
+        }
+        for name, values in parts.items():
+            batch[name] = [torch.tensor(np.atleast_3d(v)).permute(2, 0, 1).contiguous() for v in values]
+        return batch
