@@ -102,6 +102,15 @@ def test_a_photo_keeps_size_depth_and_background() -> None:
         assert not np.array_equal(out, pixels)
 
 
+def test_a_foreground_of_one_pixel_and_a_mask_that_covers_all() -> None:
+    model = AICT(SMALL).eval()
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 37, 3), dtype=np.uint8)
+    mask = np.zeros((50, 37), np.uint8)
+    mask[49, 36] = 255
+    assert (model.harmonize(pixels, mask) != pixels).any(axis=2).sum() <= 1
+    assert (model.harmonize(pixels, np.full_like(mask, 255)) != pixels).any(axis=2).mean() > 0.5
+
+
 @pytest.mark.parametrize("size", [(256, 256), (100, 333), (40, 16), (1, 1)])
 def test_resizing_is_bilinear_without_antialiasing(size) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
