@@ -140,6 +140,7 @@ def run(name: str, words: Sequence[str]) -> int:
     module, _, attribute = command.function.partition(":")
     function = getattr(importlib.import_module(module), attribute)
     words = [find_config(word) if before == "--config" else word for before, word in pairwise(["", *words])]
+    words = _spelled_out(words, function)
     if name == "train":
         parser, call = _train_parser(name, command, function, words)
     else:
@@ -149,6 +150,15 @@ def run(name: str, words: Sequence[str]) -> int:
     except SystemExit as leaving:
         return int(leaving.code or 0)
     return call(parser.instantiate(arguments)) or 0
+
+
+def _spelled_out(words: Sequence[str], function: Callable[..., Any]) -> list[str]:
+    """`--flag` alone means `--flag true`, which is what the parser wants."""
+    flags = {f"--{name}" for name, each in signature(function).parameters.items() if each.default is False}
+    spelled = []
+    for word, after in pairwise([*words, ""]):
+        spelled += [word, "true"] if word in flags and after not in ("true", "false") else [word]
+    return spelled
 
 
 def _parser(name: str, command: Command, function: Callable[..., Any]) -> tuple[Any, Callable[[Any], Any]]:
