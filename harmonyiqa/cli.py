@@ -140,10 +140,10 @@ def run(name: str, words: Sequence[str]) -> int:
     module, _, attribute = command.function.partition(":")
     function = getattr(importlib.import_module(module), attribute)
     words = [find_config(word) if before == "--config" else word for before, word in pairwise(["", *words])]
-    words = _spelled_out(words, function)
-    if name == "train":
+    if name == "train":  # its --resume is a flag already
         parser, call = _train_parser(name, command, function, words)
     else:
+        words = _spelled_out(words, function)
         parser, call = _parser(name, command, function)
     try:
         arguments = parser.parse_args(words)
