@@ -125,5 +125,7 @@ class TripletCollator:
             for name, values in parts.items()
         }
         for name, values in parts.items():
-            batch[name] = [torch.tensor(np.atleast_3d(v)).permute(2, 0, 1).contiguous() for v in values]
+            batch[name] = [
+                torch.from_numpy(np.array(np.atleast_3d(v).transpose(2, 0, 1), order="C")) for v in values
+            ]
         return batch

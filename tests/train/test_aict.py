@@ -25,7 +25,7 @@ from harmonyiqa.data.manifest import Row, write_manifest
 from harmonyiqa.errors import UserError
 from harmonyiqa.harmonize.network import AICT
 from harmonyiqa.train.aict import AictTrainer, train_aict
-from harmonyiqa.train.composites import TripletCollator, TripletDataset
+from harmonyiqa.train.composites import Triplet, TripletCollator, TripletDataset
 from harmonyiqa.train.trainer import last_checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -124,7 +124,9 @@ def test_a_batch_holds_photos_of_their_own_sizes(dark) -> None:
     from harmonyiqa.data.manifest import read_manifest
 
     data = TripletDataset(read_manifest(dark), "val", AictDataSettings(str(dark)), augment=False)
-    batch = TripletCollator(16)([data[0], data[1]])
+    mirrored = Triplet(*(part[:, ::-1] for part in (data[0].image, data[0].mask, data[0].real)))
+    batch = TripletCollator(16)([mirrored, data[1]])
+    np.testing.assert_array_equal(batch["images"][0].permute(1, 2, 0).flip(1), data[0].image)
     assert next(iter(batch)) == "small_images"
     assert batch["small_images"].shape == (2, 3, 16, 16)
     assert batch["small_masks"].shape == (2, 1, 16, 16)
