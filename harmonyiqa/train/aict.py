@@ -33,9 +33,9 @@ from harmonyiqa.errors import UserError
 from harmonyiqa.files import atomic_path
 from harmonyiqa.harmonize.loss import AictLoss
 from harmonyiqa.harmonize.network import AICT
-from harmonyiqa.train.composites import TripletCollator, TripletDataset
 from harmonyiqa.train.runs import History, Progress, open_run, record_split, write_json
 from harmonyiqa.train.trainer import COMPLETE, last_checkpoint
+from harmonyiqa.train.triplets import TripletCollator, TripletDataset
 
 log = logging.getLogger(__name__)
 _WEIGHTS = "network.safetensors"

@@ -25,8 +25,8 @@ from harmonyiqa.data.manifest import Row, write_manifest
 from harmonyiqa.errors import UserError
 from harmonyiqa.harmonize.network import AICT
 from harmonyiqa.train.aict import AictTrainer, train_aict
-from harmonyiqa.train.composites import Triplet, TripletCollator, TripletDataset
 from harmonyiqa.train.trainer import last_checkpoint
+from harmonyiqa.train.triplets import Triplet, TripletCollator, TripletDataset
 
 ROOT = Path(__file__).parents[2]
 
