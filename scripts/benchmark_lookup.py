@@ -104,10 +104,13 @@ def _measure(way: str, size: int, foreground: float, repeats: int, threads: int)
 
 
 def _ellipse(size: int, share: float) -> NDArray[np.uint8]:
+    """Row by row: a temporary of the whole image would hide what the lookup takes."""
     radius = (share / np.pi) ** 0.5 * size
-    centre = np.arange(size) - (size - 1) / 2
-    y, x = centre[:, None], centre[None]
-    return np.where((x / 1.25) ** 2 + (y * 1.25) ** 2 < radius**2, 255, 0).astype(np.uint8)
+    place = np.arange(size) - (size - 1) / 2
+    mask = np.zeros((size, size), np.uint8)
+    for row, y in zip(mask, place, strict=True):
+        row[(place / 1.25) ** 2 + (y * 1.25) ** 2 < radius**2] = 255
+    return mask
 
 
 def _network(repeats: int, threads: int) -> dict[str, Any]:
