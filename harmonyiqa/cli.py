@@ -22,13 +22,13 @@ class Command:
     Attributes:
         help: one line for the list of commands.
         function: `module:name`, imported only when the command runs, so that `--help` stays quick.
-        positional: the argument that takes bare words, if any: several where it is a list, else one.
+        positional: the arguments that take bare words, if any: several where it is a list, else one each.
         words: what its words are.
     """
 
     help: str
     function: str
-    positional: str | None = None
+    positional: str | tuple[str, ...] | None = None
     words: str = "files, folders or a manifest"
 
 
@@ -37,6 +37,12 @@ COMMANDS: dict[str, Command] = {
     "train": Command("train stage 1 or 2 from a YAML file of configs/", "harmonyiqa.pipelines.train:train"),
     "evaluate": Command(
         "agreement of predictions with MOS: SRCC, KRCC, PLCC", "harmonyiqa.pipelines.evaluate:evaluate"
+    ),
+    "convert": Command(
+        "OpenGVLab's InternVL2, 2.5, 3 checkpoints -> transformers' own layout",
+        "harmonyiqa.pipelines.convert:convert",
+        ("checkpoint", "out"),
+        "a checkpoint folder or hub id, and the folder to write",
     ),
     "baselines": Command(
         "score a manifest with full-reference metrics", "harmonyiqa.baselines.command:baselines"
@@ -111,12 +117,13 @@ def run(name: str, words: Sequence[str]) -> int:
 
 def _parser(name: str, command: Command, function: Callable[..., Any]) -> tuple[Any, Callable[[Any], Any]]:
     parser = _new_parser(name, function)
-    if command.positional:
-        several = get_type_hints(function)[command.positional] == list[str]
-        parser.add_argument(
-            command.positional, nargs="+" if several else None, metavar="PATH", help=command.words
-        )
-    parser.add_function_arguments(function, skip={command.positional} if command.positional else None)
+    named = command.positional or ()
+    positional = (named,) if isinstance(named, str) else named
+    for argument in positional:
+        several = get_type_hints(function)[argument] == list[str]
+        metavar = "PATH" if len(positional) == 1 else argument.upper()
+        parser.add_argument(argument, nargs="+" if several else None, metavar=metavar, help=command.words)
+    parser.add_function_arguments(function, skip=set(positional))
     return parser, lambda arguments: function(**vars(arguments))
 
 
