@@ -35,6 +35,10 @@ class Command:
 COMMANDS: dict[str, Command] = {
     "score": Command("score images, folders or a manifest", "harmonyiqa.pipelines.score:score", "paths"),
     "train": Command("train stage 1 or 2 from a YAML file of configs/", "harmonyiqa.pipelines.train:train"),
+    "estimate": Command(
+        "will a training run fit? memory by part, from its YAML file",
+        "harmonyiqa.pipelines.estimate:estimate",
+    ),
     "evaluate": Command(
         "agreement of predictions with MOS: SRCC, KRCC, PLCC", "harmonyiqa.pipelines.evaluate:evaluate"
     ),
@@ -106,7 +110,7 @@ def run(name: str, words: Sequence[str]) -> int:
     command = COMMANDS[name]
     module, _, attribute = command.function.partition(":")
     function = getattr(importlib.import_module(module), attribute)
-    parser, call = (_train_parser if name == "train" else _parser)(name, command, function)
+    parser, call = _PARSERS.get(name, _parser)(name, command, function)
     words = [find_config(word) if before == "--config" else word for before, word in pairwise(["", *words])]
     try:
         arguments = parser.parse_args(words)
@@ -153,6 +157,28 @@ def _train_parser(
         return function(settings, resume=arguments.resume)
 
     return parser, call
+
+
+def _estimate_parser(
+    name: str, command: Command, function: Callable[..., Any]
+) -> tuple[Any, Callable[[Any], Any]]:
+    """The settings of `train`, and the function's own options."""
+    from harmonyiqa.config import TrainSettings
+
+    parser = _new_parser(name, function)
+    parser.add_argument("--config", action="config", help="a YAML file: a path, or the name of a shipped one")
+    own = parser.add_function_arguments(function, skip={"settings"})
+    parser.add_class_arguments(TrainSettings)
+
+    def call(arguments: Any) -> Any:
+        values = {key: value for key, value in vars(arguments).items() if key != "config"}
+        options = {key: values.pop(key) for key in own}
+        return function(TrainSettings(**values), **options)
+
+    return parser, call
+
+
+_PARSERS = {"train": _train_parser, "estimate": _estimate_parser}
 
 
 def _new_parser(name: str, function: Callable[..., Any]) -> Any:

@@ -61,6 +61,10 @@ class StartSettings:
         prompt: a prompt of `prompts/` by name, or a YAML file; a model saved by this package keeps its own.
         max_tiles: tiles an image at most, the thumbnail not counted; likewise. Their side is the checkpoint's own.
         head: stage 2: begin with the score head of this saved model ("bundled" or a folder) instead of a new one.
+        dtype: how weights that do not learn are kept in memory; those that learn are always float32.
+        quantize: keep the LLM's layers in 4 bits ("nf4", QLoRA) or 8 bits; vision encoder, projector, embeddings and
+            `lm_head` stay as they are. The LLM must then be "lora" or "frozen".
+        attention: "auto" takes flash attention where it is installed, on a GPU and in half precision, else sdpa.
     """
 
     model: str = "bundled"
@@ -68,6 +72,9 @@ class StartSettings:
     prompt: str = "harmony_v1"
     max_tiles: int = 6
     head: str | None = None
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    quantize: Literal["none", "8bit", "nf4"] = "none"
+    attention: Literal["auto", "sdpa", "flash_attention_2"] = "auto"
 
     def __post_init__(self) -> None:
         _require("start.max_tiles", self.max_tiles, self.max_tiles >= 1, "at least 1")
@@ -104,6 +111,7 @@ class OptimSettings:
         max_grad_norm: gradients are scaled down to this norm.
         precision: "fp32", "bf16" or "fp16".
         gradient_checkpointing: recompute activations in the backward pass to save memory.
+        optimizer: AdamW with its state in 32 bits, in 8 bits (bitsandbytes), or in 8 bits and paged to the host.
     """
 
     learning_rate: float = 4e-5
@@ -115,6 +123,7 @@ class OptimSettings:
     max_grad_norm: float = 1.0
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
     gradient_checkpointing: bool = True
+    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
 
     def __post_init__(self) -> None:
         _require("optim.learning_rate", self.learning_rate, self.learning_rate > 0, "positive")

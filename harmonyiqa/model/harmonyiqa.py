@@ -60,6 +60,7 @@ class HarmonyIQA(nn.Module):
         # a tuple hides the wrapper from nn.Module, or every weight would be registered twice
         self._adapters = (adapters,)
         self.score_head: ScoreHead | None = None
+        self.card: str | None = None  # README.md of the folder that it was loaded from
         if settings.has_score_head:
             self.add_score_head()
 
@@ -91,16 +92,55 @@ class HarmonyIQA(nn.Module):
             name_or_path, device=device, dtype=dtype, revision=revision, local_files_only=local_files_only
         )
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write weights (safetensors), settings, prompt and tokenizer; see `harmonyiqa.model.storage`."""
+    def save_pretrained(self, folder: str | Path, *, merge: bool = False) -> None:
+        """Write weights (safetensors), settings, prompt and tokenizer; see `harmonyiqa.model.storage`.
+
+        Args:
+            folder: where; what stood there is replaced.
+            merge: add the adapters to the weights, so that the folder needs no base (layout `full`).
+        """
         from harmonyiqa.model.storage import save
 
-        save(self, folder)
+        save(self, folder, merge=merge)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        license: str,
+        private: bool = True,
+        merge: bool = False,
+        revision: str | None = None,
+    ) -> str:
+        """Publish the model with its card; see `harmonyiqa.model.publish`.
+
+        Args:
+            repo_id: owner/name; made if it is not there.
+            license: of the model, by its hub name (`apache-2.0`, `cc-by-nc-4.0`); the card names it.
+            private: whether a repository that is made is private.
+            merge: as in `save_pretrained`.
+            revision: branch to write to.
+
+        Returns:
+            The address of what was written.
+
+        Raises:
+            UserError: the model has no complete card.
+        """
+        from harmonyiqa.model.publish import push
+
+        return push(self, repo_id, license=license, private=private, merge=merge, revision=revision)
 
     @property
     def adapters(self) -> PeftModel | None:
         """peft's wrapper around the backbone, or None without adapters."""
         return self._adapters[0]
+
+    @property
+    def _no_split_modules(self) -> list[str]:
+        """The layers that FSDP keeps in one piece, by class: accelerate looks here."""
+        towers = self.backbone.model.vision_tower.encoder.layer, self.backbone.model.language_model.layers
+        return [type(layers[0]).__name__ for layers in towers]
 
     @property
     def device(self) -> torch.device:

@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 HIDDEN = 2048
 
@@ -24,4 +25,10 @@ class ScoreHead(nn.Module):
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """(N, width) any float type -> (N,) float32, in units of (MOS - mean) / std."""
         with torch.autocast(hidden.device.type, enabled=False):
-            return self.linear_2(self.act(self.linear_1(hidden.float()))).squeeze(-1)
+            # FSDP may hand its parameters over in bfloat16: they are computed with in float32 all the same
+            inner = self.act(_linear(hidden.float(), self.linear_1))
+            return _linear(inner, self.linear_2).squeeze(-1)
+
+
+def _linear(x: torch.Tensor, layer: nn.Linear) -> torch.Tensor:
+    return F.linear(x, layer.weight.float(), layer.bias.float())
