@@ -31,7 +31,13 @@ from harmonyiqa.model.storage import start
 from harmonyiqa.train.data import Collator, ScoreDataset
 from harmonyiqa.train.dense import DenseCollator, DenseDataset, DenseScorer
 from harmonyiqa.train.runs import History, Progress, open_run, record_split, write_json
-from harmonyiqa.train.trainer import ScorerTrainer, last_checkpoint, validation_metrics
+from harmonyiqa.train.trainer import (
+    ScorerTrainer,
+    last_checkpoint,
+    put_trained_tensors,
+    trained_tensors,
+    validation_metrics,
+)
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +52,7 @@ def train_scorer(settings: TrainSettings, *, resume: bool = False) -> HarmonyIQA
     Raises:
         UserError: the data or the start model do not fit the settings.
     """
+    _check_memory_settings(settings)
     manifest = read_manifest(settings.data.manifest)
     folder = Path(settings.out)
     # without `cpu` the processes of torchrun do not meet on a machine without a GPU
@@ -71,6 +78,7 @@ def train_scorer(settings: TrainSettings, *, resume: bool = False) -> HarmonyIQA
         record_split(manifest, folder)
         _report_size(model, train, val)
 
+    checkpoint = last_checkpoint(folder) if resume else None
     trainer = ScorerTrainer(
         model=model,
         args=_arguments(settings, len(train)),
@@ -80,17 +88,39 @@ def train_scorer(settings: TrainSettings, *, resume: bool = False) -> HarmonyIQA
             model.inputs, sentences=stage == 1
         ),
         compute_metrics=validation_metrics,
-        callbacks=_callbacks(settings, folder),
+        callbacks=_callbacks(settings, folder, checkpoint),
     )
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(Progress)
     began = time.monotonic()
-    checkpoint = last_checkpoint(folder) if resume else None
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    model = _whole(trainer, model, settings)
     if trainer.is_world_process_zero():
         _finish(trainer, model, settings, folder, time.monotonic() - began)
     trainer.accelerator.wait_for_everyone()
     return model
+
+
+def _whole(trainer: ScorerTrainer, model: HarmonyIQA, settings: TrainSettings) -> HarmonyIQA:
+    """The trained model in one piece: where FSDP or ZeRO-3 has sharded it, the start model with what was trained."""
+    if not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
+        return model
+    tensors = trained_tensors(model)
+    if not trainer.is_world_process_zero():
+        return model
+    plain = start(settings.start, settings.trainable, 1 if settings.stage == 1 else 2)
+    plain.settings = model.settings
+    set_trainable(plain, settings.trainable, 1 if settings.stage == 1 else 2)
+    put_trained_tensors(plain, tensors)
+    return plain if settings.start.quantize != "none" else plain.to(trainer.args.device)
+
+
+def _check_memory_settings(settings: TrainSettings) -> None:
+    """Settings that do not go together, before anything is loaded."""
+    if settings.start.dtype == "bfloat16" and settings.optim.precision != "bf16":
+        raise UserError(
+            f"start.dtype bfloat16 computes in bfloat16: set optim.precision to bf16, not {settings.optim.precision}"
+        )
 
 
 def _datasets(
@@ -104,7 +134,7 @@ def _datasets(
             manifest, "train", model.inputs, grid, mode=data.mode, flip=data.flip
         )
     else:
-        train = ScoreDataset(manifest, "train", model.inputs, data.mode, flip=data.flip)
+        train = ScoreDataset(manifest, "train", model.inputs, data.mode, flip=data.flip, seed=settings.seed)
     val = ScoreDataset(manifest, "val", model.inputs, data.mode, limit=settings.validation.max_images)
     return train, val
 
@@ -127,6 +157,7 @@ def _arguments(settings: TrainSettings, items: int) -> TrainingArguments:
         lr_scheduler_type="cosine",
         warmup_steps=optim.warmup,  # below 1 it is a share of all steps
         weight_decay=optim.weight_decay,
+        **({} if optim.optimizer == "adamw" else {"optim": optim.optimizer}),
         max_grad_norm=optim.max_grad_norm,
         bf16=optim.precision == "bf16",
         fp16=optim.precision == "fp16",
@@ -135,10 +166,12 @@ def _arguments(settings: TrainSettings, items: int) -> TrainingArguments:
         save_strategy="steps",
         save_steps=every,
         save_total_limit=2,
+        restore_callback_states_from_checkpoint=True,  # the patience of the early stop
         load_best_model_at_end=True,
         metric_for_best_model="srcc",
         greater_is_better=True,
-        logging_steps=max(1, every // 10),
+        # a tenth of `every`, or less: a divisor, so that no mean of the loss spans a checkpoint
+        logging_steps=next(n for n in range(max(1, every // 10), 0, -1) if every % n == 0),
         report_to=[],  # TensorBoard is added below, with a folder of its own
         remove_unused_columns=False,
         label_names=["labels"],
@@ -148,8 +181,9 @@ def _arguments(settings: TrainSettings, items: int) -> TrainingArguments:
     )
 
 
-def _callbacks(settings: TrainSettings, folder: Path) -> list[TrainerCallback]:
-    callbacks: list[TrainerCallback] = [History(folder)]
+def _callbacks(settings: TrainSettings, folder: Path, checkpoint: Path | None) -> list[TrainerCallback]:
+    step = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+    callbacks: list[TrainerCallback] = [History(folder, step)]
     if PartialState().is_main_process:
         callbacks.append(TensorBoardCallback(SummaryWriter(log_dir=str(folder / "tensorboard"))))
     if settings.validation.patience:
