@@ -1,6 +1,11 @@
 """``harmonyiqa train`` and the two training scripts: train one stage, then write its model card."""
 
+import logging
+from dataclasses import asdict
+
 from harmonyiqa.config import TrainSettings
+
+logger = logging.getLogger(__name__)
 
 
 def train(settings: TrainSettings, resume: bool = False) -> None:
@@ -15,12 +20,23 @@ def train(settings: TrainSettings, resume: bool = False) -> None:
     """
     from accelerate import PartialState  # slow imports wait until the settings are known to be good
 
+    from harmonyiqa.data.manifest import read_manifest
+    from harmonyiqa.pipelines.probes import run_probes, validate
     from harmonyiqa.report.model_card import write_model_card
-    from harmonyiqa.train.runs import read_run
+    from harmonyiqa.train.runs import read_run, write_json
     from harmonyiqa.train.scorer import train_scorer
 
     model = train_scorer(settings, resume=resume)
     if PartialState().is_main_process:
         folder, metrics, environment = read_run(settings)
-        write_model_card(folder / "model" / "README.md", model.settings, settings, metrics, environment)
+        val = read_manifest(settings.data.manifest).split("val")
+        alone = settings.data.mode == "nr"
+        probes = run_probes(model, val, no_reference=alone)
+        for probe in probes:
+            logger.info(probe.line())
+        write_json(folder / "probes.json", [asdict(probe) for probe in probes])
+        evaluation = validate(model, val, no_reference=alone, most=settings.validation.max_images)
+        write_model_card(
+            folder / "model" / "README.md", model.settings, settings, metrics, environment, evaluation, probes
+        )
         print(f"model: {folder / 'model'}")
