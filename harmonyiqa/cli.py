@@ -23,11 +23,13 @@ class Command:
         help: one line for the list of commands.
         function: `module:name`, imported only when the command runs, so that `--help` stays quick.
         positional: the argument that takes one or more bare words, if any.
+        bare: whether required arguments are bare words, in the signature's order, and no options.
     """
 
     help: str
     function: str
     positional: str | None = None
+    bare: bool = False
 
 
 COMMANDS: dict[str, Command] = {
@@ -45,6 +47,12 @@ COMMANDS: dict[str, Command] = {
     "data synthesize": Command(
         "photos + regions -> composites of known severity", "harmonyiqa.synthesize.command:synthesize"
     ),
+    "rate create": Command(
+        "images -> rating study with secret links", "harmonyiqa.rate.commands:create", bare=True
+    ),
+    "rate serve": Command("the study's web pages", "harmonyiqa.rate.commands:serve", bare=True),
+    "rate backup": Command("copy a running study", "harmonyiqa.rate.commands:backup", bare=True),
+    "rate export": Command("votes -> ratings for MOS", "harmonyiqa.rate.commands:export", bare=True),
 }
 
 
@@ -97,7 +105,11 @@ def _parser(name: str, command: Command, function: Callable[..., Any]) -> tuple[
         parser.add_argument(
             command.positional, nargs="+", metavar="PATH", help="files, folders or a manifest"
         )
-    parser.add_function_arguments(function, skip={command.positional} if command.positional else None)
+    parser.add_function_arguments(
+        function,
+        as_positional=command.bare,
+        skip={command.positional} if command.positional else None,
+    )
     return parser, lambda arguments: function(**vars(arguments))
 
 

@@ -1,0 +1,92 @@
+"""Small studies, and clients that act as raters."""
+
+import csv
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from harmonyiqa.data.manifest import Row, write_manifest
+from harmonyiqa.rate.settings import PAIR_TEXTS, StudySettings
+from harmonyiqa.rate.store import Store
+from harmonyiqa.rate.study import create_study
+
+METHODS = ("first", "second", "third")
+SCREEN = {
+    "screen_width": 1920,
+    "screen_height": 1080,
+    "window_width": 1280,
+    "window_height": 720,
+    "pixel_ratio": 1.0,
+    "colour_depth": 24,
+    "gamut": "srgb",
+    "touch": False,
+    "dark_steps": 7,
+    "light_steps": 8,
+}
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A manifest of 8 scenes by 3 methods, 48 x 40 pixels, with composites and references."""
+    folder = tmp_path_factory.mktemp("scenes")
+    rng = np.random.default_rng(0)
+    rows = []
+    for scene in range(8):
+        for name in ("reference", "composite", *METHODS):
+            coarse = Image.fromarray(rng.integers(0, 256, (3, 3, 3), dtype=np.uint8))
+            coarse.resize((48, 40), Image.Resampling.BICUBIC).save(folder / f"{name}_{scene}.png")
+        rows += [
+            Row(
+                f"{method}_{scene}.png",
+                reference=f"reference_{scene}.png",
+                composite=f"composite_{scene}.png",
+                method=method,
+                content=f"scene{scene}",
+            )
+            for method in METHODS
+        ]
+    write_manifest(rows, folder / "manifest.csv")
+    return folder / "manifest.csv"
+
+
+MakeStudy = Callable[..., Store]
+
+
+@pytest.fixture
+def make_study(scenes: Path, tmp_path: Path) -> Iterator[MakeStudy]:
+    """Call it to make a study of the scenes: 2 raters, 1 session, no extras, unless told otherwise."""
+    stores: list[Store] = []
+
+    def make(settings: StudySettings | None = None, name: str = "study", **options: object) -> Store:
+        defaults = dict(
+            mode="rating",
+            raters=2,
+            sessions=1,
+            training=None,
+            golden=None,
+            repeats=0,
+            pairs=None,
+            seed=0,
+        )
+        texts = PAIR_TEXTS if options.get("mode") == "pairs" else {}
+        settings = settings or StudySettings(**texts)
+        stores.append(create_study(scenes, tmp_path / name, settings, **(defaults | options)))
+        return stores[-1]
+
+    yield make
+    for store in stores:
+        store.close()
+
+
+def secret_of(store: Store, rater: int = 1) -> str:
+    """The secret in a rater's link."""
+    with (store.folder / "invitations.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))[rater - 1]["link"].rpartition("/")[2]
+
+
+def admin_secret_of(store: Store) -> str:
+    """The secret in the organizer's link."""
+    return (store.folder / "admin_link.txt").read_text(encoding="utf-8").strip().rpartition("/")[2]
