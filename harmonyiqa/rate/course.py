@@ -11,7 +11,7 @@ Stage = Literal["consent", "check", "rate", "paused", "break", "closed", "done"]
 _AHEAD = 3  # presentations whose images the page loads beforehand
 
 
-class Refused(Exception):  # noqa: N818 - a decision, not a fault
+class Refused(Exception):
     """A vote or step that may not be taken now; the message says why."""
 
 

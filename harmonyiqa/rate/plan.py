@@ -40,9 +40,9 @@ def rating_plan(
 ) -> list[Shown]:
     """One rater's sequence: training in its own order, then everything else at random.
 
-    No scene follows itself where that can be avoided (BT.500-13: the same picture never on two
-    successive occasions). A repeated image is one of the first half, and comes again at least a quarter of the sequence later;
-    golden images are spread evenly.
+    No scene follows itself where that can be avoided (BT.500-13: the same picture never on two successive
+    occasions). A repeated image is one of the first half, and comes again at least a quarter of the sequence
+    later; golden images are spread evenly.
 
     Args:
         images: numbers of the images to be rated.

@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -140,26 +140,30 @@ class Store:
         if not path.is_file():
             raise UserError(f"{folder} is no study: it has no {DATABASE}; see `harmonyiqa rate create`")
         self._lock, self._reading = threading.Lock(), threading.Lock()
-        self._connection = _connect(path)
-        self._reader = _connect(path)  # in WAL mode a long report keeps no vote waiting
-        try:
-            meta = dict(self._connection.execute("SELECT key, value FROM meta").fetchall())
-            if meta.pop("format") != _FORMAT:
-                raise UserError(f"{path} was made by another version of harmonyiqa; use that one")
-            self.facts = Facts(**{name: meta[name] for name in Facts.__slots__})
-            self.media = {row[0]: Media(*row) for row in self._connection.execute("SELECT * FROM media")}
-            self.images = {
-                row[0]: StudyImage(*row) for row in self._connection.execute("SELECT * FROM image")
-            }
-            self.totals = dict(
-                self._connection.execute("SELECT rater, count(*) FROM presentation GROUP BY rater").fetchall()
-            )
-            (self.training,) = self._connection.execute(
-                "SELECT count(*) FROM presentation WHERE kind = 'training' AND rater = 1"
-            ).fetchone()
-        except (sqlite3.DatabaseError, KeyError) as error:
-            self.close()
-            raise UserError(f"{path} is no study database, or damaged: {error}") from error
+        with ExitStack() as opened:
+            try:
+                self._connection = opened.enter_context(closing(_connect(path)))
+                # in WAL mode a long report on its own connection keeps no vote waiting
+                self._reader = opened.enter_context(closing(_connect(path)))
+                self._read_what_is_fixed(path)
+            except (sqlite3.DatabaseError, KeyError) as error:
+                raise UserError(f"{path} is no study database, or damaged: {error}") from error
+            opened.pop_all()  # they stay open
+
+    def _read_what_is_fixed(self, path: Path) -> None:
+        db = self._reader
+        meta = dict(db.execute("SELECT key, value FROM meta").fetchall())
+        if meta["format"] != _FORMAT:
+            raise UserError(f"{path} was made by another version of harmonyiqa; use that one")
+        self.facts = Facts(**{name: meta[name] for name in Facts.__slots__})
+        self.media = {row["id"]: Media(*row) for row in db.execute("SELECT * FROM media")}
+        self.images = {row["id"]: StudyImage(*row) for row in db.execute("SELECT * FROM image")}
+        self.totals: dict[int, int] = dict(
+            db.execute("SELECT rater, count(*) FROM presentation GROUP BY rater").fetchall()
+        )
+        (self.training,) = db.execute(
+            "SELECT count(*) FROM presentation WHERE kind = 'training' AND rater = 1"
+        ).fetchone()
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:

@@ -16,7 +16,7 @@ SEEDS = st.integers(0, 10_000)
 
 
 def plan(**changes: object) -> list[Shown]:
-    options = dict(training=[70, 71], golden=[80, 81, 82], repeats=6, seed=1, rater="r01")
+    options = {"training": [70, 71], "golden": [80, 81, 82], "repeats": 6, "seed": 1, "rater": "r01"}
     return rating_plan(IMAGES, SCENES, **(options | changes))
 
 

@@ -28,7 +28,6 @@ async function follow(situation) {
   if (situation.stage !== "rate") return location.reload();
   now = situation;
   endsAt = Date.now() + 1000 * now.seconds_left;
-  tellProgress();
   await show(now.item);
   now.preload.forEach((media) => (new Image().src = `/media/${media}`));
 }
@@ -40,6 +39,8 @@ async function show(next) {
   answers.forEach((button) => {
     button.setAttribute("aria-pressed", String(reviewing && Number(button.dataset.value) === item.value));
   });
+  document.querySelector("details").open = false;
+  tellProgress(reviewing);
   byId("back").disabled = reviewing || !now.previous;
   byId("keep").hidden = !reviewing;
   pictures.classList.add("loading");
@@ -155,9 +156,9 @@ async function pause() {
   location.reload();
 }
 
-function tellProgress() {
-  const practice = now.item.training ? "Practice · " : "";
-  byId("count").textContent = `${practice}${now.session_done + 1} of ${now.session_total}`;
+function tellProgress(reviewing) {
+  const practice = item.training ? "Practice · " : "";
+  byId("count").textContent = `${practice}${now.session_done + (reviewing ? 0 : 1)} of ${now.session_total}`;
   byId("progress").max = now.session_total;
   byId("progress").value = now.session_done;
   tellTime();
