@@ -18,7 +18,7 @@ def create(
     golden: str | None = None,
     repeats: int = 0,
     pairs: int | None = None,
-    labels: list[str] | None = None,
+    labels: str | None = None,
     address: str = "http://127.0.0.1:8000",
     seed: int = 0,
 ) -> None:
@@ -37,7 +37,7 @@ def create(
         golden: Manifest of images whose right answers are known, in its further columns low and high.
         repeats: How many images each rater sees a second time.
         pairs: With --mode pairs: how many pairs each rater sees. Default: all of them.
-        labels: Words of the scale, worst first. Default: Bad, Poor, Fair, Good, Excellent.
+        labels: Words of the scale, worst first, with commas. Default: Bad,Poor,Fair,Good,Excellent.
         address: How raters will reach the server; the links begin with it.
         seed: Seed of each rater's random order.
     """
@@ -48,7 +48,7 @@ def create(
         address=address, session_minutes=minutes, **PAIR_TEXTS if mode == "pairs" else {}
     )
     if labels is not None:
-        settings = replace(settings, labels=labels)
+        settings = replace(settings, labels=[label.strip() for label in labels.split(",")])
     store = create_study(
         manifest,
         study,

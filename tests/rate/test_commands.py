@@ -22,9 +22,7 @@ VOTES_BETWEEN_KILLS = 4
 
 def test_create_export_and_backup(scenes, tmp_path, capsys) -> None:
     study = str(tmp_path / "study")
-    assert (
-        cli.main(["rate", "create", str(scenes), study, "--raters", "2", "--labels", "[no, so-so, yes]"]) == 0
-    )
+    assert cli.main(["rate", "create", str(scenes), study, "--raters", "2", "--labels", "no, so-so,yes"]) == 0
     assert "2 raters, 24 images each" in capsys.readouterr().out
     assert cli.main(["rate", "export", study, "--out", str(tmp_path / "r.csv")]) == 0
     assert cli.main(["rate", "backup", study, str(tmp_path / "copy")]) == 0
@@ -39,6 +37,7 @@ def test_create_export_and_backup(scenes, tmp_path, capsys) -> None:
         (["create", "nowhere.csv", "study"], "nowhere.csv does not exist"),
         (["create", "MANIFEST", "study", "--mode", "stars"], "stars"),
         (["create", "MANIFEST", "study", "--minutes", "0"], "session_minutes 0"),
+        (["create", "MANIFEST", "study", "--labels", "good"], "labels has 1 entries"),
         (["create", "MANIFEST"], "study"),
         (["serve", "nowhere"], "nowhere is no study"),
         (["backup", "nowhere", "copy"], "nowhere is no study"),
@@ -78,6 +77,7 @@ class Server:
     def post(self, path: str, body: object, cookie: str, secret: str) -> dict:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         headers = {"Cookie": f"{cookie}={secret}", "X-Form-Token": form_token(secret)}
+        headers["Content-Type"] = "application/json"
         connection.request("POST", path, json.dumps(body), headers)
         answer = connection.getresponse()
         content = json.loads(answer.read())
