@@ -1,16 +1,18 @@
 """A real browser rates a whole small study by keyboard. Set HARMONYIQA_SCREENSHOTS to a folder to keep pictures."""
 
+import functools
 import os
 import re
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import uvicorn
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, StorageState, sync_playwright
 
 from harmonyiqa.rate.server import _listen
 from harmonyiqa.rate.settings import StudySettings, write_settings
@@ -41,7 +43,12 @@ class Visit:
 
     def __init__(self, browser: Browser, base: str, size: dict[str, int], **options: object) -> None:
         self.base, self.troubles, self.asked = base, [], []
-        self.context = browser.new_context(viewport=size, **options)
+        self._open = functools.partial(browser.new_context, viewport=size, **options)
+        self.reopen(None)
+
+    def reopen(self, kept: StorageState | None) -> None:
+        """A new window with what a browser keeps on the disk when it is closed."""
+        self.context = self._open(storage_state=kept)
         self.context.set_default_timeout(PATIENCE)
         self.page = self.new_page()
 
@@ -81,7 +88,7 @@ def shoot(page: Page, name: str) -> None:
 @pytest.fixture
 def visit(browser):
     """Call it with a store and a window size: serves the study, and follows rater 1's link."""
-    servers, contexts = [], []
+    servers, visits = [], []
 
     def start(store: Store, size: dict[str, int], **options: object) -> Visit:
         listener = _listen("127.0.0.1", 0)
@@ -92,13 +99,13 @@ def visit(browser):
         thread.start()
         servers.append((server, thread, opened))
         visit = Visit(browser, f"http://127.0.0.1:{listener.getsockname()[1]}", size, **options)
-        contexts.append(visit.context)
+        visits.append(visit)
         visit.page.goto(f"{visit.base}/join/{secret_of(store)}")
         return visit
 
     yield start
-    for context in contexts:
-        context.close()
+    for each in visits:
+        each.context.close()
     for server, thread, opened in servers:
         server.should_exit = True
         thread.join()
@@ -127,12 +134,15 @@ def test_a_whole_study_by_keyboard_with_a_closed_browser_between(make_study, vis
     keyboard.press("5")
     rater.ready(9)
 
-    state = rater.context.storage_state()
-    rater.page.close()
-    again = rater.page = rater.new_page()
+    kept = rater.context.storage_state()
+    rater.context.close()
+    assert all(cookie["expires"] > time.time() + 3600 for cookie in kept["cookies"]), (
+        "not for this session only"
+    )
+    rater.reopen(kept)
+    again = rater.page
     again.goto(rater.base)
     rater.ready(9)
-    assert len(state["cookies"]) == 1
     again.keyboard.press("p")
     again.get_by_text("Everything you rated is saved").wait_for()
     shoot(again, "paused")
