@@ -16,7 +16,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -155,14 +154,11 @@ def benchmark(raters: int = 21, images: int = 1350, kills: int = 10, think_ms: f
         for person in people:
             person.start()
 
-        def done() -> int:
-            return sum(len(person.acknowledged) for person in people)
-
         for kill in range(1, kills + 1):
-            _wait(lambda goal=kill * raters * images // (kills + 1): done() >= goal, people)
+            _wait(people, kill * raters * images // (kills + 1))
             server.kill()
             server.start()
-        _wait(lambda: not any(person.is_alive() for person in people), people)
+        _wait(people, raters * images)
         seconds = time.perf_counter() - start
         server.kill()
         stored = _stored(study)
@@ -205,8 +201,9 @@ def _write_manifest(folder: Path, images: int) -> Path:
     return folder / "manifest.csv"
 
 
-def _wait(until: Callable[[], bool], people: list[Rater]) -> None:
-    while not until():
+def _wait(people: list[Rater], votes: int) -> None:
+    """Until so many votes are acknowledged."""
+    while sum(len(person.acknowledged) for person in people) < votes:
         if not any(person.is_alive() for person in people):
             raise RuntimeError("a rater stopped before the end")
         time.sleep(0.05)

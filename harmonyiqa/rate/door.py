@@ -19,7 +19,10 @@ _RATER = "60/second"  # images included; people vote once in seconds
 
 
 class Door:
-    """Who is asking? Raters and the organizer have a secret in a cookie, put there by their link."""
+    """Who is asking? Raters and the organizer have a secret in a cookie, put there by their link.
+
+    The checks are coroutines though they wait for nothing: FastAPI would send each plain function to a thread.
+    """
 
     def __init__(self, store: Store, settings: StudySettings) -> None:
         self._raters = {rater.id: rater for rater in store.raters()}
@@ -29,7 +32,7 @@ class Door:
         self._https = urlsplit(settings.address).scheme == "https"
         self._strangers, self._busy = Limiter(_STRANGERS), Limiter(_RATER)
 
-    def rater(self, request: Request) -> Rater:
+    async def rater(self, request: Request) -> Rater:
         """The rater whose cookie this is; else 401. More than 60 requests a second are refused with 429."""
         found = owner(self._secret(request, "rater"), self._known)
         if found is None:
@@ -40,21 +43,21 @@ class Door:
             raise HTTPException(429, "too many requests; wait a second", {"Retry-After": "1"})
         return rater
 
-    def changing_rater(self, request: Request) -> Rater:
+    async def changing_rater(self, request: Request) -> Rater:
         """As :meth:`rater`, for requests that change something: they also bear the page's token; else 403."""
-        rater = self.rater(request)
+        rater = await self.rater(request)
         self._check_token(request, "rater")
         return rater
 
-    def admin(self, request: Request) -> None:
+    async def admin(self, request: Request) -> None:
         """401 unless this is the organizer."""
         if not owner(self._secret(request, "admin"), self._admin):
             raise self._stranger(request)
         request.state.who = "the organizer"
 
-    def changing_admin(self, request: Request) -> None:
+    async def changing_admin(self, request: Request) -> None:
         """As :meth:`admin`, with the page's token."""
-        self.admin(request)
+        await self.admin(request)
         self._check_token(request, "admin")
 
     def enter(self, request: Request, role: Literal["rater", "admin"], secret: str) -> Response:

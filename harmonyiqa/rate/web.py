@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
@@ -66,38 +67,44 @@ def _add_raters(
     def join(secret: str, request: Request) -> Response:
         return door.enter(request, "rater", secret)
 
+    sizes = [(media.width, media.height) for media in store.media.values()]
+    largest = max(width for width, _ in sizes), max(height for _, height in sizes)
+
+    async def ask(rule: Callable[..., Situation], *values: object) -> Situation:
+        # a commit waits for the disk, and other raters must not wait with it
+        return await run_in_threadpool(rule, *values, clock())
+
     @app.get("/", response_class=HTMLResponse)
-    def page(request: Request, rater: Rater = reading) -> HTMLResponse:
-        now = course.situation(rater.id, clock())
+    async def page(request: Request, rater: Rater = reading) -> HTMLResponse:
+        now = await ask(course.situation, rater.id)
         return pages.render(
             "rate.html" if now.stage == "rate" else "between.html",
             token=door.token(request, "rater"),
             mode=store.facts.mode,
-            largest=max(((m.width, m.height) for m in store.media.values()), default=(0, 0)),
+            largest=largest,
             now=now,
         )
 
     @app.get("/api/state")
-    def state(rater: Rater = reading) -> Situation:
-        return course.situation(rater.id, clock())
+    async def state(rater: Rater = reading) -> Situation:
+        return await ask(course.situation, rater.id)
 
     @app.post("/api/consent")
-    def consent(rater: Rater = changing) -> Situation:
-        return course.consent(rater.id, clock())
+    async def consent(rater: Rater = changing) -> Situation:
+        return await ask(course.consent, rater.id)
 
     @app.post("/api/session")
-    def session(screen: Screen, rater: Rater = changing) -> Situation:
-        return course.start_session(rater.id, json.dumps(screen.model_dump()), clock())
+    async def session(screen: Screen, rater: Rater = changing) -> Situation:
+        return await ask(course.start_session, rater.id, json.dumps(screen.model_dump()))
 
     @app.post("/api/pause")
-    def pause(body: Pause, rater: Rater = changing) -> Situation:
-        return course.pause(rater.id, body.paused, clock())
+    async def pause(body: Pause, rater: Rater = changing) -> Situation:
+        return await ask(course.pause, rater.id, body.paused)
 
     @app.post("/api/vote")
-    def vote(body: Vote, rater: Rater = changing) -> Receipt:
-        saved, now = course.vote(
-            rater.id, body.position, body.revision, body.value, body.milliseconds, clock()
-        )
+    async def vote(body: Vote, rater: Rater = changing) -> Receipt:
+        given = (rater.id, body.position, body.revision, body.value, body.milliseconds)
+        saved, now = await run_in_threadpool(course.vote, *given, clock())
         return Receipt(saved.value, saved.repeated, now)
 
     @app.get("/media/{media_id}", response_class=FileResponse)
