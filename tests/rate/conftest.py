@@ -39,12 +39,14 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for scene in range(8):
         for name in ("reference", "composite", *METHODS):
             coarse = Image.fromarray(rng.integers(0, 256, (3, 3, 3), dtype=np.uint8))
-            coarse.resize((48, 40), Image.Resampling.BICUBIC).save(folder / f"{name}_{scene}.png")
+            kind = "images" if name in METHODS else "partners"
+            (folder / kind).mkdir(exist_ok=True)
+            coarse.resize((48, 40), Image.Resampling.BICUBIC).save(folder / kind / f"{name}_{scene}.png")
         rows += [
             Row(
-                f"{method}_{scene}.png",
-                reference=f"reference_{scene}.png",
-                composite=f"composite_{scene}.png",
+                f"images/{method}_{scene}.png",
+                reference=f"partners/reference_{scene}.png",
+                composite=f"partners/composite_{scene}.png",
                 method=method,
                 content=f"scene{scene}",
             )

@@ -117,7 +117,7 @@ def test_one_image_twice_is_refused(tmp_path) -> None:
 
 @pytest.mark.parametrize("extra", [{}, {"low": 4.0}, {"low": 4.0, "high": 3.0}, {"low": 0.0, "high": 9.0}])
 def test_golden_images_need_their_right_answers(extra, make_study, scenes, tmp_path) -> None:
-    rows = [Row(str(scenes.parent / "first_0.png"), extra=extra)]
+    rows = [Row(str(scenes.parent / "images/first_0.png"), extra=extra)]
     with pytest.raises(UserError, match="1 <= low <= high <= 5"):
         make_study(golden=manifest(tmp_path, rows))
 
