@@ -35,8 +35,11 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_scorer_folder(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved HarmonyIQA of layout full, stage 2, with random weights."""
+    import torch
+
     from harmonyiqa.model.storage import start
 
+    torch.manual_seed(0)  # the same head whichever tests ran before
     model = start(
         StartSettings(str(tiny_checkpoint), max_tiles=1), TrainableSettings("full", "full"), stage=2
     )

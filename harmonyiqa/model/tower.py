@@ -54,8 +54,9 @@ class StemInternVLConfig(InternVLConfig):
     model_type = "harmony_internvl"
 
     def __post_init__(self, **kwargs: Any) -> None:
-        if isinstance(self.vision_config, dict):  # transformers would take its own class
-            self.vision_config = StemVisionConfig(**self.vision_config)
+        vision = vars(self)["vision_config"]
+        if isinstance(vision, dict):  # transformers would take its own class
+            self.vision_config = StemVisionConfig(**vision)
         super().__post_init__(**kwargs)
 
 
@@ -190,8 +191,7 @@ def load_imagenet_weights(stem: Stem, weights: dict[str, torch.Tensor], mean: An
     assert stem.first.bias is not None
     stem.first.bias += (stem.first.weight * shift[:, None, None]).sum((1, 2, 3))
     stem.first.weight *= scale[:, None, None]
-    blocks = [block for stage in stem.stages for block in stage]
-    for index, block in enumerate(blocks):
+    for index, block in enumerate(m for m in stem.modules() if isinstance(m, InvertedResidual)):
         name = f"_blocks.{index}."
         if block.expand is not None:
             _fold(block.expand, weights, name + "_expand_conv", name + "_bn0")

@@ -39,7 +39,7 @@ def test_the_map_says_which_patch_of_which_token(model, manifest) -> None:
     shift = DenseDataset(manifest, "train", model.inputs, 4, mode="nr")[0].shift
     assert shift.shape == (4, 4)
     assert int(shift.argmax()) == 1 * 4 + 1  # token of the upper right quarter, its upper right patch
-    assert shift.max() > 1  # 20 CIEDE2000 are two units, less the soft edge of resizing
+    assert shift.max() > 0.7  # 20 CIEDE2000 are 1.33 units, less the soft edge of resizing
 
 
 def test_the_models_tokens_stand_in_the_order_of_the_map(model, manifest) -> None:
