@@ -12,12 +12,13 @@ from harmonyiqa.rate.store import Store
 
 # Where a rater is called suspicious. People differ, so these are set to catch carelessness, not taste.
 LOWEST_AGREEMENT = 0.3  # SRCC with the mean of the others
-LARGEST_DRIFT = 1.0  # points between two ratings of one image, on average
+LARGEST_DRIFT = 1.2  # points between two ratings of one image, on average; at random 1.6 of five points
 LOWEST_GOLDEN = 0.75  # share of right answers
 SHORTEST_SECONDS = 0.8  # median time on an image
 LARGEST_SHARE = 0.9  # of one label
 _LEAST_VOTES = 20  # below this many, nothing is said about agreement, time and labels
-_LEAST_CHECKS = 3  # the same for repeats and golden images
+_LEAST_REPEATS = 8  # the same for repeats: the mean of fewer passes the limit by chance
+_LEAST_GOLDEN = 3  # and for golden images
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +119,9 @@ def _report(store: Store, rater: str, total: int, given: list[Vote], agreement: 
             suspicions.append(f"very fast ({seconds:.1f} s an image)")
         if max(counts) > LARGEST_SHARE * len(counted):
             suspicions.append(f"nearly always the same answer ({max(counts) / len(counted):.0%})")
-    if drift is not None and len(again) >= _LEAST_CHECKS and drift > LARGEST_DRIFT:
+    if drift is not None and len(again) >= _LEAST_REPEATS and drift > LARGEST_DRIFT:
         suspicions.append(f"rates the same image differently (by {drift:.1f})")
-    if len(known) >= _LEAST_CHECKS and right < LOWEST_GOLDEN * len(known):
+    if len(known) >= _LEAST_GOLDEN and right < LOWEST_GOLDEN * len(known):
         suspicions.append(f"misses known answers ({right} of {len(known)} right)")
     return RaterReport(
         rater=rater,

@@ -5,8 +5,6 @@ from collections import Counter
 from datetime import datetime
 from pathlib import Path
 
-import pytest
-
 from harmonyiqa import cli
 from harmonyiqa.data.manifest import read_manifest
 from harmonyiqa.data.predictions import Prediction, write_predictions
@@ -78,26 +76,32 @@ def test_pairs_give_the_ranking_of_methods(make_study, tmp_path) -> None:
 
 def test_from_a_study_to_an_evaluation(make_study, scenes, tmp_path, capsys) -> None:
     """export -> mos -> manifest -> evaluate, with careless raters among good ones."""
-    if "mos" not in cli.COMMANDS:
-        pytest.skip("harmonyiqa mos is not there yet")
-    store = make_study(raters=10, repeats=4)
-    rate_all(store, {rater: "random" if rater == 4 else "good" for rater in range(1, 11)})
-    assert cli.main(["rate", "export", str(store.folder), "--out", str(tmp_path / "ratings.csv")]) == 0
-    assert "r04: agrees little" in capsys.readouterr().out
-    mos, labelled, predicted = (str(tmp_path / name) for name in ("mos.csv", "m.csv", "predictions.csv"))
-    assert cli.main(["mos", str(tmp_path / "ratings.csv"), "--out", mos]) == 0
-    scores = read_table(mos)
-    assert all(float(row["mos_low"]) < float(row["mos"]) < float(row["mos_high"]) for row in scores)
-    images = str(scenes.parent / "images")
-    assert cli.main(["data", "folder", "--images", images, "--labels", mos, "--out", labelled]) == 0
+    store = make_study(raters=10, repeats=8)
+    rate_all(store, dict.fromkeys(range(1, 11), "good") | {4: "random", 7: "same"})
+    ratings, raters, labelled, predicted, numbers = (
+        str(tmp_path / name)
+        for name in ("ratings.csv", "raters.csv", "rated.csv", "predictions.csv", "e.json")
+    )
+    assert cli.main(["rate", "export", str(store.folder), "--out", ratings]) == 0
+    said = capsys.readouterr().out.splitlines()[1:]
+    assert {line.split(":")[0] for line in said} == {"r04", "r07"}, said
 
-    quality = {Path(i.name).name: true_quality(store)[i.id] for i in store.images.values()}
+    words = ["mos", ratings, "--manifest", str(scenes), "--out", labelled, "--raters", raters]
+    assert cli.main(words) == 0
+    careless = {row["rater"] for row in read_table(raters) if row["rejected"] or row["flags"]}
+    assert careless == {"r04", "r07"}, said
     rows = read_manifest(labelled).rows
-    assert len(rows) == 24
-    write_predictions([Prediction(r.image, None, quality[Path(r.image).name], "truth") for r in rows], predicted)
-    numbers = tmp_path / "e.json"
+    assert all(row.extra["mos_low"] < row.mos < row.extra["mos_high"] for row in rows)
+    assert cli.main(["data", "check", "--manifest", labelled]) == 0, "every image and partner is found"
+    assert all(row.reference and row.composite and row.method and row.content for row in rows)
+
+    quality = {Path(image.name).name: true_quality(store)[image.id] for image in store.images.values()}
+    write_predictions(
+        [Prediction(row.image, row.reference, quality[Path(row.image).name], "truth") for row in rows],
+        predicted,
+    )
     words = ["evaluate", "--predictions", predicted, "--manifest", labelled, "--bootstrap", "50"]
-    assert cli.main([*words, "--out_json", str(numbers)]) == 0
-    results = json.loads(numbers.read_text())["results"]
-    srcc = next(r["cells"]["srcc"]["value"] for r in results if r["predictor"] == "truth")
+    assert cli.main([*words, "--out_json", numbers]) == 0
+    results = json.loads(Path(numbers).read_text())["results"]
+    srcc = next(r["cells"]["srcc"]["value"] for r in results if r["predictor"] == "truth, FR")
     assert srcc > 0.9, "people's MOS has the order that was planted"
