@@ -15,11 +15,11 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, StorageState, sync_playwright
 
 from harmonyiqa.rate.server import _listen
-from harmonyiqa.rate.settings import StudySettings, write_settings
 from harmonyiqa.rate.store import Store
 from harmonyiqa.rate.study import open_study
 from harmonyiqa.rate.web import make_app
 from tests.rate.conftest import admin_secret_of, secret_of
+from tests.rate.simulate import rate_all
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")]
@@ -236,6 +236,25 @@ def shown(page: Page) -> str:
     return page.locator("#pictures figure.shown img").get_attribute("alt")
 
 
+def test_a_drag_pans_and_is_no_click(make_study, visit, big_scenes) -> None:
+    rater = visit(make_study(scenes=big_scenes), LANDSCAPE)
+    rater.begin()
+    page, pictures = rater.page, rater.page.locator("#pictures")
+    page.set_viewport_size({"width": 440, "height": 480})  # the image is 512 wide
+    page.locator("#pictures.pans").wait_for()
+    pictures.evaluate("e => e.scrollTo(0, 0)")
+    box = pictures.bounding_box()
+    page.mouse.move(box["x"] + 200, box["y"] + 50)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 150, box["y"] + 50, steps=5)
+    page.mouse.up()
+    assert pictures.evaluate("e => e.scrollLeft") == 50
+    assert shown(page) == "Harmonized image"
+    pictures.click()
+    assert shown(page) == "Composite image"
+    assert rater.troubles == []
+
+
 def test_on_a_fine_screen_one_image_pixel_is_one_device_pixel(make_study, visit) -> None:
     rater = visit(make_study(), PORTRAIT, device_scale_factor=2, has_touch=True)
     rater.begin()
@@ -257,8 +276,8 @@ def test_pairs_are_chosen_by_key(make_study, visit) -> None:
 
 def test_no_violation_of_accessibility_rules(make_study, visit) -> None:
     axe = Axe()
-    store = make_study()
-    write_settings(StudySettings(break_minutes=10), store.folder)
+    store = make_study(raters=5, repeats=8)
+    rate_all(store, {2: "good", 3: "good", 4: "random", 5: "same"})
     # axe's script is put in through the debugger, which the page's policy does not bind
     rater = visit(store, LANDSCAPE, bypass_csp=True)
 
@@ -278,9 +297,18 @@ def test_no_violation_of_accessibility_rules(make_study, visit) -> None:
     check(rater.page)
     rater.page.locator("summary").click()
     check(rater.page)
-    rater.page.goto(f"{rater.base}/admin/join/{admin_secret_of(store)}")
-    shoot(rater.page, "admin")
+    rater.page.keyboard.press("p")
+    rater.page.locator("#continue").wait_for()
     check(rater.page)
+    rater.page.goto(f"{rater.base}/admin/join/{admin_secret_of(store)}")
+    rater.page.get_by_text("nearly always the same answer").wait_for()
+    for size in (PORTRAIT, LANDSCAPE):
+        rater.page.set_viewport_size(size)
+        shoot(rater.page, "admin")
+        check(rater.page)
+        assert rater.page.locator(".scroll").evaluate("e => e.scrollWidth <= e.clientWidth"), (
+            "no column is cut"
+        )
 
 
 def test_the_keyboard_reaches_everything_in_reading_order(make_study, visit) -> None:

@@ -178,11 +178,12 @@ window.addEventListener("resize", arrange);
 
 document.addEventListener("keydown", (event) => {
   if (event.repeat || event.ctrlKey || event.altKey || event.metaKey) return;
-  if (answers.some((button) => button.dataset.value === event.key)) answer(Number(event.key));
-  else if (event.key === "Backspace") back();
-  else if (event.key === "Escape") keep();
-  else if (event.key === "f" && pictures.classList.contains("flip")) flip(shown + 1);
-  else if (event.key === "p") pause();
+  const key = event.key.toLowerCase(); // caps lock
+  if (answers.some((button) => button.dataset.value === key)) answer(Number(key));
+  else if (key === "backspace") back();
+  else if (key === "escape") keep();
+  else if (key === "f" && pictures.classList.contains("flip")) flip(shown + 1);
+  else if (key === "p") pause();
 });
 
 document.addEventListener("visibilitychange", () => {
@@ -196,13 +197,13 @@ document.addEventListener("visibilitychange", () => {
 // a mouse drags to pan, as a finger does anyway; without a drag it is a click, which flips
 let drag = null;
 pictures.addEventListener("pointerdown", (event) => {
-  drag = { x: event.clientX, y: event.clientY, moved: false };
+  drag = { x: event.clientX, y: event.clientY, left: pictures.scrollLeft, top: pictures.scrollTop, moved: false };
 });
 pictures.addEventListener("pointermove", (event) => {
   if (!drag || event.pointerType !== "mouse" || !event.buttons) return;
-  if (Math.hypot(event.clientX - drag.x, event.clientY - drag.y) > 4) drag.moved = true;
-  if (!drag.moved) return;
-  pictures.scrollBy(-event.movementX, -event.movementY);
+  const [x, y] = [event.clientX - drag.x, event.clientY - drag.y];
+  drag.moved ||= Math.hypot(x, y) > 4;
+  if (drag.moved) pictures.scrollTo(drag.left - x, drag.top - y);
 });
 pictures.addEventListener("click", () => {
   if (!drag?.moved && pictures.classList.contains("flip")) flip(shown + 1);
