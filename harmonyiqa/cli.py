@@ -4,8 +4,9 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from inspect import Parameter, signature
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -22,14 +23,18 @@ class Command:
     Attributes:
         help: one line for the list of commands.
         function: `module:name`, imported only when the command runs, so that `--help` stays quick.
-        positional: the arguments that take bare words, if any: several where it is a list, else one each.
+        positional: the argument that takes bare words, if any: several where it is a list, else one.
         words: what its words are.
+        lists: options that take one or more words, `--name A B C`, with their help.
+        bare: whether all required arguments are bare words, in the signature's order, and no options.
     """
 
     help: str
     function: str
-    positional: str | tuple[str, ...] | None = None
+    positional: str | None = None
     words: str = "files, folders or a manifest"
+    lists: Mapping[str, str] = field(default_factory=dict)
+    bare: bool = False
 
 
 COMMANDS: dict[str, Command] = {
@@ -45,11 +50,29 @@ COMMANDS: dict[str, Command] = {
     "convert": Command(
         "OpenGVLab's InternVL2, 2.5, 3 checkpoints -> transformers' own layout",
         "harmonyiqa.pipelines.convert:convert",
-        ("checkpoint", "out"),
-        "a checkpoint folder or hub id, and the folder to write",
+        bare=True,
     ),
     "baselines": Command(
-        "score a manifest with full-reference metrics", "harmonyiqa.baselines.command:baselines"
+        "score a manifest with other metrics: PSNR, SSIM, FSIM, ...", "harmonyiqa.baselines.command:baselines"
+    ),
+    "tables": Command(
+        "the paper's tables, published figures beside ours",
+        "harmonyiqa.pipelines.tables:tables",
+        lists={
+            "predictions": "files of `score` or `baselines`, as FILE or ROW=FILE",
+            "others": "manifests of other sets, as csiq=FILE, tid2013=FILE, kadid10k=FILE or live=FILE",
+            "cross": "files cross.json that `cross` wrote, for table VI",
+            "notes": "further lines of the protocol",
+        },
+    ),
+    "cross": Command(
+        "train on one set, test on others, for every pair",
+        "harmonyiqa.pipelines.cross:cross",
+        lists={
+            "train": "manifests with train and val rows, as FILE or SET=FILE",
+            "test": "manifests with mos, likewise; a set is not tested by its own model",
+            "stages": "YAML files of the training stages, in order",
+        },
     ),
     "mos": Command(
         "people's ratings -> mean opinion scores, raters screened",
@@ -73,6 +96,12 @@ COMMANDS: dict[str, Command] = {
     "data synthesize": Command(
         "photos + regions -> composites of known severity", "harmonyiqa.synthesize.command:synthesize"
     ),
+    "rate create": Command(
+        "images -> rating study with secret links", "harmonyiqa.rate.commands:create", bare=True
+    ),
+    "rate serve": Command("the study's web pages", "harmonyiqa.rate.commands:serve", bare=True),
+    "rate backup": Command("copy a running study", "harmonyiqa.rate.commands:backup", bare=True),
+    "rate export": Command("votes -> ratings for MOS", "harmonyiqa.rate.commands:export", bare=True),
 }
 
 
@@ -112,6 +141,7 @@ def run(name: str, words: Sequence[str]) -> int:
     function = getattr(importlib.import_module(module), attribute)
     parser, call = _PARSERS.get(name, _parser)(name, command, function)
     words = [find_config(word) if before == "--config" else word for before, word in pairwise(["", *words])]
+    words = _spelled_out(words, function)
     try:
         arguments = parser.parse_args(words)
     except SystemExit as leaving:
@@ -119,15 +149,27 @@ def run(name: str, words: Sequence[str]) -> int:
     return call(parser.instantiate(arguments)) or 0
 
 
+def _spelled_out(words: Sequence[str], function: Callable[..., Any]) -> list[str]:
+    """`--flag` alone means `--flag true`, which is what the parser wants."""
+    flags = {f"--{name}" for name, each in signature(function).parameters.items() if each.default is False}
+    spelled = []
+    for word, after in pairwise([*words, ""]):
+        spelled += [word, "true"] if word in flags and after not in ("true", "false") else [word]
+    return spelled
+
+
 def _parser(name: str, command: Command, function: Callable[..., Any]) -> tuple[Any, Callable[[Any], Any]]:
     parser = _new_parser(name, function)
-    named = command.positional or ()
-    positional = (named,) if isinstance(named, str) else named
-    for argument in positional:
-        several = get_type_hints(function)[argument] == list[str]
-        metavar = "PATH" if len(positional) == 1 else argument.upper()
-        parser.add_argument(argument, nargs="+" if several else None, metavar=metavar, help=command.words)
-    parser.add_function_arguments(function, skip=set(positional))
+    if command.positional:
+        several = get_type_hints(function)[command.positional] == list[str]
+        parser.add_argument(
+            command.positional, nargs="+" if several else None, metavar="PATH", help=command.words
+        )
+    for option, text in command.lists.items():
+        required = signature(function).parameters[option].default is Parameter.empty
+        parser.add_argument(f"--{option}", nargs="+", metavar="WORD", required=required, help=text)
+    skip = {command.positional, *command.lists} - {None}
+    parser.add_function_arguments(function, as_positional=command.bare, skip=skip)
     return parser, lambda arguments: function(**vars(arguments))
 
 
@@ -143,7 +185,7 @@ def _train_parser(
         "--only_stage", type=int, help="refuse settings of another stage (the two scripts use it)"
     )
     parser.add_argument(
-        "--resume", action="store_true", help="go on from the newest checkpoint of the run folder"
+        "--resume", type=bool, default=False, help="go on from the newest checkpoint of the run folder"
     )
     parser.add_class_arguments(TrainSettings)
 

@@ -80,7 +80,7 @@ def main(
             *synthetic_notes(kept),
             split_note(whole.rows, split),
             f"{len(kept)} rows that every model scored, {'without' if _alone(settings[2]) else 'with'} reference.",
-            interval_note(measured.clustered, bootstrap, 0),
+            interval_note(measured.clustered, bootstrap, 0, len(kept)),
         ],
         results=measure(measured, scores, subsets(kept), metrics=("srcc", "plcc")),
         settings={"stage1": stage1, "stage2": stage2, "bootstrap": bootstrap, "rows": len(kept)},
