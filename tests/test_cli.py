@@ -37,6 +37,10 @@ def test_every_command_has_help_from_its_signature(name, capsys) -> None:
         (["train", "--config", "configs/tiny_stage1.yaml", "--optim.lr", "1"], "optim.lr"),
         (["train", "--config", "configs/tiny_stage1.yaml", "--optim.epochs", "-1"], "epochs"),
         (["train", "--config", "configs/tiny_stage1.yaml", "--data.manifest", "no.csv"], "no.csv"),
+        (
+            ["train", "--config", "configs/tiny_stage1.yaml", "--resume", "--data.manifest", "no.csv"],
+            "no.csv",
+        ),
     ],
 )
 def test_wrong_usage_is_status_2_and_names_the_word(words, said, capsys, monkeypatch) -> None:
