@@ -6,13 +6,14 @@ a method says nothing about the score.
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from harmonyiqa.color import Floats, delta_e_2000, srgb_to_lab
+from harmonyiqa.color import Colors, Floats, delta_e_2000, srgb_to_lab
 
-Change = Callable[[Floats, float], Floats]
-"""sRGB colours ``(N, 3)`` and a strength, all in 0..1 -> changed colours; strength 0 changes nothing."""
+Change = Callable[[Colors, Any], Colors]
+"""sRGB colours ``(..., N, 3)`` and strengths, all in 0..1 -> changed colours; strength 0 changes nothing."""
 
 BEST_MOS = 77.6  # HarmonyIQAD's MOS lie in 28.09-77.61
 WORST_MOS = 28.0
