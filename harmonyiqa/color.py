@@ -1,8 +1,8 @@
 """Colour: CIE Lab, CIEDE2000, Reinhard and Monge-Kantorovich statistics.
 
-Every function works on NumPy arrays and on torch tensors of shape ``(..., 3)``, in float32. Lab uses the D65 white point
-and the 2 degree observer. scikit-image has the same colour difference in float64 and for arrays only; ours is several
-times faster, which the synthesis of data needs, and is tested against it.
+Every function works on NumPy arrays and on torch tensors of shape ``(..., 3)``, in float32. Lab uses the D65 white
+point and the 2 degree observer. scikit-image has the same colour difference in float64 and for arrays only; ours is
+several times faster, which the synthesis of data needs, and is tested against it.
 """
 
 import math

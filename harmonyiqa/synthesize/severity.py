@@ -20,6 +20,7 @@ WORST_MOS = 28.0
 UNTOUCHED_SHARE = 0.07
 _FLOOR = 20.0
 _SCALE = 15.0
+_SHAPE = (1.4, 2.1)
 _BISECTIONS = 10
 _CLOSE = 0.2  # close enough: the score follows the severity that was measured, not the one that was wanted
 
@@ -43,7 +44,15 @@ def draw_delta_e(rng: np.random.Generator) -> float:
     MOS = 28 + 50 Beta(1.4, 2.1), fitted to the 1,350 released labels: mean 50.1 and standard deviation 13.4
     here, 49.9 and 13.1 there; but for the untouched rows the distribution functions differ by at most 0.06.
     """
-    return delta_e_of(min(WORST_MOS + 50 * rng.beta(1.4, 2.1), BEST_MOS))
+    return delta_e_of(min(WORST_MOS + 50 * rng.beta(*_SHAPE), BEST_MOS))
+
+
+def delta_e_quantiles(count: int) -> Floats:
+    """The same distribution as ``count`` equally likely severities, float32."""
+    from scipy.stats import beta
+
+    mos = WORST_MOS + 50 * beta.ppf((np.arange(count) + 0.5) / count, *_SHAPE)
+    return np.array([delta_e_of(min(m, BEST_MOS)) for m in mos], np.float32)
 
 
 def mean_delta_e(before: Floats, after: Floats) -> float:
