@@ -30,7 +30,7 @@ def jpeg(image: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
     """
     n, _, height, width = image.shape
     colors = torch.tensor(_YCC_FROM_RGB, device=image.device)
-    ycc = torch.einsum("ij,njhw->nihw", colors, (image * 255).round())
+    ycc = torch.einsum("ij,njhw->nihw", colors, (image * 255).round()).round()
     ycc[:, 0] -= 128
     blocks = ycc.view(n, 3, height // 8, 8, width // 8, 8).permute(0, 1, 2, 4, 3, 5)
     cosines = _cosines(image.device)
@@ -39,7 +39,7 @@ def jpeg(image: torch.Tensor, quality: torch.Tensor) -> torch.Tensor:
     table = ((table * scale + 50) / 100).floor().clamp(1, 255)[:, :, None, None]
     found = (cosines @ blocks @ cosines.T / table).round() * table
     blocks = cosines.T @ found @ cosines
-    ycc = blocks.permute(0, 1, 2, 4, 3, 5).reshape(n, 3, height, width)
+    ycc = blocks.permute(0, 1, 2, 4, 3, 5).reshape(n, 3, height, width).round()
     ycc[:, 0] += 128
     rgb = torch.einsum("ij,njhw->nihw", torch.linalg.inv(colors), ycc)
     return rgb.round().clamp(0, 255) / 255
