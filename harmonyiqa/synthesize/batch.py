@@ -138,7 +138,7 @@ class BatchMaker:
     # --- what is drawn ---------------------------------------------------------------------------------------------
 
     def _draw_regions(self, n: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Regions (n,), each source equally often, and a donor for each: half of them of the same class, if it has one."""
+        """Regions (n,), each source equally often, and donors (n,), half of them of the same class if there is one."""
         which = self._integers(len(self._of_source), (n,)).tolist()
         regions, donors = [], []
         for source in which:
