@@ -20,6 +20,7 @@ from harmonyiqa.synthesize.transforms import PARAMETRIC, TRANSFER, Draw, is_near
 
 _SAMPLE = 192  # colours of a region on which strengths are searched and severity is measured
 _BISECTIONS = 8
+_FEWEST = 32  # pixels of a pasted region
 _NATURAL = 0.5  # the strength at which a transfer gives the donor's own statistics
 
 
@@ -46,6 +47,34 @@ class Recipe:
     families: tuple[str, ...] = tuple(PARAMETRIC | TRANSFER)
 
 
+PASTE = -1
+
+
+@dataclass
+class Plan:
+    """What each image of a batch shall be.
+
+    Attributes:
+        regions: (n,) which region of the bank.
+        donors: (n,) which one lends its colours or itself.
+        family: (n,) index into the maker's families, or `PASTE`.
+        target: (n,) wanted severity; 0 leaves the region untouched, or makes a paste fit in colour.
+        natural: (n,) bool: a transfer or paste takes the donor's own statistics, whatever severity that is.
+        decoy: (n,) bool: the whole photo is changed first.
+        cropped: (n,) bool: cropped and mirrored.
+        compressed: (n,) bool: compressed as JPEG, region and whole.
+    """
+
+    regions: torch.Tensor
+    donors: torch.Tensor
+    family: torch.Tensor
+    target: torch.Tensor
+    natural: torch.Tensor
+    decoy: torch.Tensor
+    cropped: torch.Tensor
+    compressed: torch.Tensor
+
+
 @dataclass(frozen=True)
 class Composites:
     """A batch.
@@ -55,7 +84,7 @@ class Composites:
         reference: (n, 3, T, T), the photo.
         alpha: (n, 1, T, T), how much of each pixel is the laid-in region.
         severity: (n,) mean CIEDE2000 over the region; 0 untouched.
-        pasted: (n,) bool.
+        pasted: (n,) bool: a region of another photo was laid in.
     """
 
     image: torch.Tensor
@@ -101,38 +130,51 @@ class BatchMaker:
         self._of_source = [(sources == s).nonzero().flatten() for s in sources.unique()]
         self._same_class = {int(c): (bank.classes == c).nonzero().flatten() for c in bank.classes.unique()}
 
-    @torch.no_grad()
     def draw(self, n: int) -> Composites:
-        """A batch of n."""
-        regions, donors = self._draw_regions(n)
-        photo, mask = self._crop(regions)
-        donor_rgb, donor_mask = self._place(donors, mask)
+        """A batch of n, as the recipe says."""
+        return self.make(self.plan(n))
+
+    def plan(self, n: int) -> Plan:
+        """What the recipe draws."""
         recipe = self.recipe
-        target = self._draw_severity(n)
+        regions, donors = self._draw_regions(n)
+        family = self._integers(len(self.families), (n,))
         pasted = self._rand(n) < recipe.paste
+        family[pasted] = PASTE
+        target = self._severities[self._integers(len(self._severities), (n,))]
         target[pasted & (self._rand(n) < recipe.matched)] = 0
         target[self._rand(n) < recipe.untouched] = 0
-        natural = self._rand(n) < recipe.natural
+        natural, decoy, compressed = (
+            self._rand(n) < share for share in (recipe.natural, recipe.decoy, recipe.compressed)
+        )
+        return Plan(regions, donors, family, target, natural, decoy, torch.ones_like(decoy), compressed)
 
-        # a paste lies where donor and region overlap in place and size
+    @torch.no_grad()
+    def make(self, plan: Plan) -> Composites:
+        """A batch, as the plan says. A paste that would lie outside is a shift of the region itself."""
+        photo, mask = self._crop(plan.regions, plan.cropped)
+        donor_rgb, donor_mask = self._place(plan.donors, mask)
+        pasted = plan.family == PASTE
+        gone = pasted & (donor_mask.flatten(1).sum(1) < _FEWEST)
+        pasted = pasted & ~gone
         hard = torch.where(pasted[:, None, None, None], donor_mask, mask)
-        gone = hard.flatten(1).sum(1) < 32
-        hard[gone], pasted[gone] = mask[gone], False
         alpha = _blur(hard, float(self._rand(1, 0.5, 1.2)))
+        scene = self._shift_whole(photo, plan.decoy)
 
-        scene = self._shift_whole(photo)
         rows, donor_rows = _rows(scene), _rows(donor_rgb)
         inside = self._sample(hard)
         below = _take(rows, inside)
-        own = _take(donor_rows, self._sample(donor_mask.where(~gone[:, None, None, None], mask)))
+        seen = donor_mask.flatten(1).sum(1) >= _FEWEST
+        own = _take(donor_rows, self._sample(donor_mask.where(seen[:, None, None, None], mask)))
         layer = self._layer(rows, donor_rows, below, own, pasted)
         colors = _take(layer, inside)
-        changed = self._shift(layer, colors, own, target, natural, pasted)
+        family = torch.where(gone, 0, plan.family)
+        changed = self._shift(layer, colors, own, family, plan.target, plan.natural)
 
-        before = below + _take(_rows(alpha), inside) * (colors - below)
-        after = below + _take(_rows(alpha), inside) * (_take(changed, inside) - below)
+        share = _take(_rows(alpha), inside)
+        before, after = (below + share * (c - below) for c in (colors, _take(changed, inside)))
         severity = delta_e_2000(srgb_to_lab(_quantized(before)), srgb_to_lab(_quantized(after))).mean(1)
-        image = self._lay(scene, _images(changed, self.size), alpha)
+        image = self._lay(scene, _images(changed, self.size), alpha, plan.compressed)
         return Composites(image, self._compress(photo), alpha, severity, pasted)
 
     # --- what is drawn ---------------------------------------------------------------------------------------------
@@ -151,20 +193,16 @@ class BatchMaker:
             donors.append(int(pool[self._integers(len(pool), ())]))
         return torch.tensor(regions, device=self.device), torch.tensor(donors, device=self.device)
 
-    def _draw_severity(self, n: int) -> torch.Tensor:
-        """As `severity.draw_delta_e`; the share of untouched ones is the recipe's."""
-        return self._severities[self._integers(len(self._severities), (n,))]
-
     # --- geometry --------------------------------------------------------------------------------------------------
 
-    def _crop(self, regions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Photos (n, 3, T, T) and masks (n, 1, T, T) of 0 and 1, cropped and mirrored at random."""
+    def _crop(self, regions: torch.Tensor, cropped: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Photos (n, 3, T, T) and masks (n, 1, T, T) of 0 and 1, some cropped and mirrored at random."""
         n = len(regions)
         rgb = self.bank.rgb[self.bank.regions[regions, 0]].float() / 255
         mask = self.bank.mask(regions)[:, None].float()
-        scale = self._rand(n, 0.65, 1)
+        scale = torch.where(cropped, self._rand(n, 0.65, 1), 1.0)
         offset = (1 - scale)[:, None] * (2 * self._rand(n * 2).view(n, 2) - 1)
-        mirror = 1 - 2 * (self._rand(n) < 0.5).float()
+        mirror = 1 - 2 * (cropped & (self._rand(n) < 0.5)).float()
         for attempt in ("crop", "whole"):
             theta = torch.zeros(n, 2, 3, device=self.device)
             theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = scale * mirror, scale, offset
@@ -192,20 +230,21 @@ class BatchMaker:
 
     # --- colour ----------------------------------------------------------------------------------------------------
 
-    def _shift_whole(self, photo: torch.Tensor) -> torch.Tensor:
-        """Some photos changed as a whole, as far as regions are."""
-        n = len(photo)
-        chosen = (self._rand(n) < self.recipe.decoy).nonzero().flatten()
-        if not len(chosen):
+    def _shift_whole(self, photo: torch.Tensor, decoy: torch.Tensor) -> torch.Tensor:
+        """Some photos changed as a whole, by the same families, half as far as regions are."""
+        chosen = decoy.nonzero().flatten()
+        n = len(chosen)
+        if not n:
             return photo
         rows = _rows(photo[chosen])
         colors = _take(rows, self._sample(torch.ones_like(photo[chosen, :1])))
-        lenders = self._integers(n, (len(chosen),))
-        own = _take(_rows(photo[lenders]), self._sample(torch.ones_like(photo[lenders, :1])))
-        none = torch.zeros(len(chosen), dtype=torch.bool, device=self.device)
-        target = self._draw_severity(len(chosen))
+        lenders = photo[self._integers(len(photo), (n,))]
+        own = _take(_rows(lenders), self._sample(torch.ones_like(lenders[:, :1])))
+        target = self._severities[self._integers(len(self._severities), (n,))] / 2
+        family = self._integers(len(self.families), (n,))
+        changed = self._shift(rows, colors, own, family, target, torch.zeros_like(target, dtype=torch.bool))
         scene = photo.clone()
-        scene[chosen] = _images(self._shift(rows, colors, own, target, none, none), self.size)
+        scene[chosen] = _images(changed, self.size)
         return scene
 
     def _layer(
@@ -228,29 +267,27 @@ class BatchMaker:
         rows: torch.Tensor,
         colors: torch.Tensor,
         own: torch.Tensor,
+        family: torch.Tensor,
         target: torch.Tensor,
         natural: torch.Tensor,
-        pasted: torch.Tensor,
     ) -> torch.Tensor:
-        """Each image's colours changed by a drawn family, as far as `target` says; a paste goes back to its own."""
+        """Colours (n, T * T, 3) changed by each image's family, as far as `target` says; a paste towards its own."""
         names = list(self.families)
-        family = self._integers(len(names), (len(rows),))
-        if hidden := [names.index(name) for name in ("hue", "saturation") if name in names]:
-            pale = is_near_grey(colors)
-            for index in hidden:
-                family[pale & (family == index)] = names.index("exposure") if "exposure" in names else 0
-        family[pasted] = -1
-        family[target == 0] = -2
+        hidden = torch.zeros_like(natural)
+        for name in ("hue", "saturation"):
+            if name in names:
+                hidden |= family == names.index(name)
+        # near grey they do not show
+        family = torch.where(
+            hidden & is_near_grey(colors), names.index("exposure") if "exposure" in names else 0, family
+        )
         changed = rows.clone()
-        for index in family.unique().tolist():
-            if index == -2:
-                continue
-            chosen = (family == index).nonzero().flatten()
-            uniform = self._uniform_for(len(chosen))
-            draw = statistics if index == -1 else self.families[names[index]]
-            change = draw(uniform, colors[chosen], own[chosen])
+        for index in family[target > 0].unique().tolist():
+            chosen = ((family == index) & (target > 0)).nonzero().flatten()
+            draw = statistics if index == PASTE else self.families[names[index]]
+            change = draw(self._uniform_for(len(chosen)), colors[chosen], own[chosen])
             strength = self._search(change, colors[chosen], target[chosen])
-            if index == -1 or names[index] in (*TRANSFER, "lut"):
+            if index == PASTE or names[index] in (*TRANSFER, "lut"):
                 strength = torch.where(natural[chosen], _NATURAL, strength)
             changed[chosen] = change(rows[chosen], strength[:, None, None])
         return changed
@@ -270,9 +307,11 @@ class BatchMaker:
 
     # --- the picture -----------------------------------------------------------------------------------------------
 
-    def _lay(self, scene: torch.Tensor, layer: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
-        """The layer over the scene, both compressed apart, and the whole once more; or none of it."""
-        hit = (self._rand(len(scene)) < self.recipe.compressed)[:, None, None, None]
+    def _lay(
+        self, scene: torch.Tensor, layer: torch.Tensor, alpha: torch.Tensor, compressed: torch.Tensor
+    ) -> torch.Tensor:
+        """The layer over the scene; where wanted the region compressed on its own, and then the whole."""
+        hit = compressed[:, None, None, None]
         apart = torch.where(hit, self._jpeg(scene + alpha * (layer - scene)), layer)
         image = _quantized(scene + alpha * (apart - scene))
         return torch.where(hit, self._jpeg(image), image)
