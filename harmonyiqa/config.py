@@ -91,6 +91,31 @@ class DataSettings:
 
 
 @dataclass
+class PhotoSettings:
+    """Stage 0 learns from photos, with composites made while it trains (`harmonyiqa.synthesize.batch`).
+
+    Attributes:
+        folder: photos and region maps, as for `harmonyiqa data synthesize`; the train split.
+        images: how many composites are made in all.
+        size: side in pixels at which photos are kept in memory.
+        reference_every: each so-many-th batch shows the reference too.
+        luts: a file of photographic colour tables (npz: `tables` (L, 17, 17, 17, 3), indexed b, g, r), or none.
+        held_out: families of changes that are left out.
+    """
+
+    folder: str
+    images: int
+    size: int = 192
+    reference_every: int = 3
+    luts: str | None = None
+    held_out: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        _require("photos.images", self.images, self.images >= 1, "at least 1")
+        _require("photos.reference_every", self.reference_every, self.reference_every >= 1, "at least 1")
+
+
+@dataclass
 class OptimSettings:
     """AdamW with a cosine schedule.
 
@@ -153,7 +178,8 @@ class TrainSettings:
         stage: 1 trains the score sentence with cross-entropy, 2 the score head with mean squared error (paper, III-B);
             0 comes before both, for models from random weights: score and map of what was altered (`train.dense`).
         out: the run folder.
-        data: the manifest and how it is read.
+        data: the manifest and how it is read; stage 0 takes only its validation split.
+        photos: what stage 0 learns from; stages 1 and 2 have none.
         start: the model to start from.
         trainable: which parts learn.
         optim: optimiser and schedule.
@@ -165,12 +191,17 @@ class TrainSettings:
     stage: Literal[0, 1, 2]
     out: str
     data: DataSettings
+    photos: PhotoSettings | None = None
     start: StartSettings = field(default_factory=StartSettings)
     trainable: TrainableSettings = field(default_factory=TrainableSettings)
     optim: OptimSettings = field(default_factory=OptimSettings)
     validation: ValidationSettings = field(default_factory=ValidationSettings)
     seed: int = 0
     max_steps: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.stage == 0) != (self.photos is not None):
+            raise UserError("stage 0 learns from `photos`, stages 1 and 2 from the manifest in `data` alone")
 
 
 @dataclass

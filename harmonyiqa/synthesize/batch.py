@@ -117,6 +117,7 @@ class BatchMaker:
         self.size = size
         self.recipe = recipe or Recipe()
         self.device = bank.rgb.device
+        self.seed = seed
         self.generator = torch.Generator(self.device).manual_seed(seed)
         every: dict[str, Draw] = PARAMETRIC | TRANSFER
         if luts is not None:
@@ -129,6 +130,14 @@ class BatchMaker:
         sources = bank.sources
         self._of_source = [(sources == s).nonzero().flatten() for s in sources.unique()]
         self._same_class = {int(c): (bank.classes == c).nonzero().flatten() for c in bank.classes.unique()}
+
+    def reseed(self, number: int) -> None:
+        """Go on as batch `number` of this maker would."""
+        self.generator.manual_seed(self.seed * 1_000_003 + number)
+
+    def severities(self, n: int) -> torch.Tensor:
+        """Severities (n,) that the recipe asks for."""
+        return self.plan(n).target
 
     def draw(self, n: int) -> Composites:
         """A batch of n, as the recipe says."""

@@ -5,33 +5,28 @@ A linear layer on the LLM's image tokens predicts it, together with the score; a
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
+import numpy as np
 import torch
+from accelerate import PartialState
+from PIL import Image
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.data import Dataset
 
-from harmonyiqa.data.manifest import Manifest
+from harmonyiqa.config import PhotoSettings
 from harmonyiqa.errors import UserError
-from harmonyiqa.images import open_mask
 from harmonyiqa.model.harmonyiqa import HarmonyIQA
 from harmonyiqa.model.inputs import Inputs
-from harmonyiqa.train.data import Collator, Item, ScoreDataset
+from harmonyiqa.synthesize.bank import PhotoBank, build_bank
+from harmonyiqa.synthesize.batch import BatchMaker, Recipe
+from harmonyiqa.synthesize.severity import mos_of
+from harmonyiqa.synthesize.transforms import PARAMETRIC, TRANSFER
 
 _UNIT = 15.0  # a shift of 15 CIEDE2000 is one unit of the target
 _SPREAD = 0.1  # variance of the target over the synthesized sets, so that both losses begin near one
-
-
-@dataclass(frozen=True)
-class DenseItem(Item):
-    """A question with its score and its map.
-
-    Attributes:
-        shift: (tokens, 4) float32, for the four patches of an image token: share altered x CIEDE2000 / 15.
-    """
-
-    shift: torch.Tensor
 
 
 class DenseScorer(HarmonyIQA):
@@ -78,42 +73,92 @@ class DenseScorer(HarmonyIQA):
         return {"loss": score["loss"] + map_loss, "scores": score["scores"]}
 
 
-class DenseDataset(ScoreDataset):
-    """Items with maps, from the mask and the column `severity` of a synthesized manifest.
+class CompositeDataset(Dataset[dict[str, torch.Tensor]]):
+    """Batches of composites, made when they are asked for; number i is the same whenever and wherever it is made.
+
+    A batch asks one kind of question: every `every`-th shows the reference first, the others one image.
+
+    Args:
+        maker: makes them.
+        inputs: the model's.
+        batches: how many there are.
+        batch_size: images in each.
+        every: 1 asks full-reference questions only, 2 every second time.
+        grid: patches along a side of the tile.
 
     Raises:
-        UserError: a row has no mask or no severity, or an image takes more than one tile.
+        UserError: an image takes more than one tile.
     """
 
-    def __init__(self, manifest: Manifest, split: str, inputs: Inputs, grid: int, **options: object) -> None:
-        super().__init__(manifest, split, inputs, **options)  # type: ignore[arg-type]
-        self.grid = grid
+    def __init__(
+        self, maker: BatchMaker, inputs: Inputs, batches: int, batch_size: int, every: int, grid: int
+    ) -> None:
         if inputs.image_processor.crop_to_patches:
             raise UserError("stage 0 needs max_tiles 1: its map belongs to one tile")
-        for row, _ in self.questions:
-            if row.mask is None or row.extra.get("severity") is None:
-                raise UserError(
-                    f"{manifest.path}: {row.image} needs a mask and a severity; see data synthesize"
-                )
-
-    def __getitem__(self, index: int) -> DenseItem:
-        row, mode = self.questions[index]
-        pictures, mirrored = self.open(row, mode)
-        assert row.mos is not None  # checked at the start
-        assert row.mask is not None
-        share = torch.from_numpy(open_mask(self.manifest.resolve(row.mask), (self.grid, self.grid)))
-        share = share.flip(1) if mirrored else share
-        half = self.grid // 2  # pixel shuffle makes one token of 2 x 2 patches
-        tokens = share.view(half, 2, half, 2).transpose(1, 2).reshape(half * half, 4)
-        return DenseItem(
-            self.inputs.prepare(*pictures), row.mos, tokens * float(row.extra["severity"] or 0) / _UNIT
+        self.maker = maker
+        self.batches, self.batch_size, self.every, self.grid = batches, batch_size, every, grid
+        blank = Image.new("RGB", (maker.size, maker.size))
+        examples = {"nr": inputs.prepare(blank), "fr": inputs.prepare(blank, blank)}
+        self.ids = {mode: torch.tensor(e.question + inputs.answer) for mode, e in examples.items()}
+        processor = inputs.image_processor
+        self.mean, self.std = (
+            torch.tensor(values).view(3, 1, 1) for values in (processor.image_mean, processor.image_std)
         )
+        self.mos = torch.tensor([mos_of(float(s)) for s in maker.severities(4096)])
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        """One batch as `DenseScorer.forward` wants it."""
+        self.maker.reseed(index)
+        made = self.maker.draw(self.batch_size)
+        full = index % self.every == self.every - 1
+        pictures = torch.stack([made.reference, made.image], 1).flatten(0, 1) if full else made.image
+        ids = self.ids["fr" if full else "nr"].expand(self.batch_size, -1)
+        share = F.adaptive_avg_pool2d(made.alpha, self.grid)
+        shifts = F.pixel_unshuffle(share, 2).flatten(2).transpose(1, 2)  # one token is 2 x 2 patches
+        return {
+            "input_ids": ids,
+            "attention_mask": torch.ones_like(ids),
+            "pixel_values": (pictures - self.mean.to(pictures.device)) / self.std.to(pictures.device),
+            "labels": torch.tensor([mos_of(float(s)) for s in made.severity]),
+            "shifts": shifts * (made.severity / _UNIT)[:, None, None],
+        }
 
 
-class DenseCollator(Collator):
-    """Score batches with maps."""
+def composites(
+    settings: PhotoSettings, cache: Path, inputs: Inputs, *, tile: int, patch: int, batch_size: int, seed: int
+) -> CompositeDataset:
+    """The training data of stage 0.
 
-    def __call__(self, items: Sequence[Item]) -> dict[str, torch.Tensor]:
-        """One batch, as `DenseScorer.forward` wants it."""
-        maps = [item.shift for item in items if isinstance(item, DenseItem)]
-        return {**super().__call__(items), "shifts": torch.stack(maps)}
+    Args:
+        settings: which photos and how many composites.
+        cache: where the photos are kept ready; made if it is not there.
+        inputs: the model's.
+        tile: side of the model's tile in pixels.
+        patch: side of its patches.
+        batch_size: composites a batch.
+        seed: seeds what is drawn.
+    """
+    state = PartialState()
+    with state.main_process_first():
+        if not cache.exists():
+            build_bank(settings.folder, "train", settings.size).save(cache)
+    bank = PhotoBank.load(cache).to(state.device)
+    luts = None
+    if settings.luts is not None:
+        with np.load(settings.luts) as file:
+            tables = torch.from_numpy(file["tables"]).float()
+        luts = tables.permute(0, 4, 1, 2, 3).contiguous().to(state.device)
+    known = [*PARAMETRIC, *TRANSFER, *(["lut"] if luts is not None else [])]
+    recipe = Recipe(families=tuple(name for name in known if name not in settings.held_out))
+    maker = BatchMaker(bank, tile, recipe, luts, seed)
+    every, batches = settings.reference_every, settings.images // batch_size
+    return CompositeDataset(maker, inputs, batches, batch_size, every, tile // patch)
+
+
+def one_batch(items: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Collator for items that are batches already."""
+    (batch,) = items
+    return batch

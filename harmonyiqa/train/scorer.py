@@ -27,7 +27,7 @@ from harmonyiqa.model.harmonyiqa import HarmonyIQA
 from harmonyiqa.model.lora import set_trainable
 from harmonyiqa.model.storage import start
 from harmonyiqa.train.data import Collator, ScoreDataset
-from harmonyiqa.train.dense import DenseCollator, DenseDataset, DenseScorer
+from harmonyiqa.train.dense import CompositeDataset, DenseScorer, composites, one_batch
 from harmonyiqa.train.runs import History, Progress, open_run, write_json
 from harmonyiqa.train.trainer import ScorerTrainer, last_checkpoint, validation_metrics
 
@@ -73,9 +73,7 @@ def train_scorer(settings: TrainSettings, *, resume: bool = False) -> HarmonyIQA
         args=_arguments(settings, len(train)),
         train_dataset=train,
         eval_dataset=val,
-        data_collator=(DenseCollator if settings.stage == 0 else Collator)(
-            model.inputs, sentences=stage == 1
-        ),
+        data_collator=one_batch if settings.stage == 0 else Collator(model.inputs, sentences=stage == 1),
         compute_metrics=validation_metrics,
         callbacks=_callbacks(settings, folder),
     )
@@ -92,13 +90,18 @@ def train_scorer(settings: TrainSettings, *, resume: bool = False) -> HarmonyIQA
 
 def _datasets(
     settings: TrainSettings, manifest: Manifest, model: HarmonyIQA
-) -> tuple[ScoreDataset, ScoreDataset]:
+) -> tuple[ScoreDataset | CompositeDataset, ScoreDataset]:
     data = settings.data
-    if settings.stage == 0:
+    if settings.photos is not None:
         vision = model.backbone.config.vision_config
-        grid = vision.image_size[0] // vision.patch_size[0]
-        train: ScoreDataset = DenseDataset(
-            manifest, "train", model.inputs, grid, mode=data.mode, flip=data.flip
+        train: ScoreDataset | CompositeDataset = composites(
+            settings.photos,
+            Path(settings.out) / "photos.safetensors",
+            model.inputs,
+            tile=vision.image_size[0],
+            patch=vision.patch_size[0],
+            batch_size=settings.optim.batch_size,
+            seed=settings.seed,
         )
     else:
         train = ScoreDataset(manifest, "train", model.inputs, data.mode, flip=data.flip)
@@ -108,7 +111,8 @@ def _datasets(
 
 def _arguments(settings: TrainSettings, items: int) -> TrainingArguments:
     optim, validation = settings.optim, settings.validation
-    per_step = optim.batch_size * optim.accumulation * PartialState().num_processes
+    batch_size = 1 if settings.stage == 0 else optim.batch_size  # there an item is a batch already
+    per_step = batch_size * optim.accumulation * PartialState().num_processes
     # of one epoch, or of the run if that is shorter
     steps = math.ceil(items / per_step * min(1.0, optim.epochs))
     every = max(1, min(steps, settings.max_steps or steps) // validation.per_epoch)
@@ -117,7 +121,7 @@ def _arguments(settings: TrainSettings, items: int) -> TrainingArguments:
         seed=settings.seed,
         num_train_epochs=optim.epochs,
         max_steps=settings.max_steps or -1,
-        per_device_train_batch_size=optim.batch_size,
+        per_device_train_batch_size=batch_size,
         per_device_eval_batch_size=validation.batch_size,
         gradient_accumulation_steps=optim.accumulation,
         learning_rate=optim.learning_rate,
@@ -159,14 +163,16 @@ def _mos_kind(manifest: Manifest) -> str:
     return "+".join(sorted(kinds)) or "human"
 
 
-def _report_size(model: HarmonyIQA, train: ScoreDataset, val: ScoreDataset) -> None:
+def _report_size(model: HarmonyIQA, train: ScoreDataset | CompositeDataset, val: ScoreDataset) -> None:
     total = sum(p.numel() for p in model.parameters())
     learns = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    what = "batches" if isinstance(train, CompositeDataset) else "questions"
     log.info(
-        "%s of %s parameters learn; %s training and %s validation questions",
+        "%s of %s parameters learn; %s training %s and %s validation questions",
         f"{learns:,}",
         f"{total:,}",
         len(train),
+        what,
         len(val),
     )
 

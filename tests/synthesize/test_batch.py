@@ -1,10 +1,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from harmonyiqa.color import delta_e_2000, srgb_to_lab
 from harmonyiqa.errors import UserError
@@ -15,32 +13,8 @@ SIDE = 48
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pack of eight photos: regions in `pets`, classes in `street`, and one of `wild` without a map."""
-    root = tmp_path_factory.mktemp("photos")
-    rng = np.random.default_rng(0)
-    lines = ["image,regions,source,split"]
-    for i in range(8):
-        source = ("pets", "street")[i % 2]
-        small = rng.integers(40, 216, (6, 8, 3), dtype=np.uint8)
-        Image.fromarray(small).resize((64, 48), Image.Resampling.BICUBIC).save(root / f"{source}{i}.png")
-        labels = np.zeros((48, 64), np.uint8)
-        labels[8:28, 10:30] = 3
-        labels[30:44, 40:60] = 3 if source == "street" else 7
-        Image.fromarray(labels).save(root / f"{source}{i}.regions.png")
-        lines.append(f"{source}{i}.png,{source}{i}.regions.png,{source},train")
-    Image.fromarray(rng.integers(0, 256, (2, 2, 3), dtype=np.uint8)).resize((64, 48), 0).save(
-        root / "wild.png"
-    )
-    lines.append("wild.png,,wild,train")
-    (root / "photos.csv").write_text("\n".join(lines))
-    (root / "classes.json").write_text('{"street": ["none"]}')
-    return root
-
-
-@pytest.fixture(scope="module")
-def bank(folder: Path) -> PhotoBank:
-    return build_bank(folder, "train", 64, workers=1)
+def bank(photo_pack: Path) -> PhotoBank:
+    return build_bank(photo_pack, "train", 64, workers=1)
 
 
 def drawn(bank: PhotoBank, n: int = 48, **recipe: object) -> Composites:
@@ -81,9 +55,9 @@ def test_a_bank_is_saved_and_read_back(bank: PhotoBank, tmp_path: Path) -> None:
     assert all(torch.equal(v, getattr(again, k)) for k, v in vars(bank).items() if k != "names")
 
 
-def test_a_split_without_photos_is_an_error(folder: Path) -> None:
+def test_a_split_without_photos_is_an_error(photo_pack: Path) -> None:
     with pytest.raises(UserError, match="no photo of split 'test'"):
-        build_bank(folder, "test", 64, workers=1)
+        build_bank(photo_pack, "test", 64, workers=1)
 
 
 def test_untouched_is_the_photo(bank: PhotoBank) -> None:
