@@ -56,7 +56,7 @@ def _scene(maker: BatchMaker, rng: np.random.Generator, region: int, folder: Pat
     bank = maker.bank
     source = int(bank.sources[region])
     others = _others(bank, region, bank.sources == source)
-    alike = _others(bank, region, bank.classes == bank.classes[region]) if bank.classes[region] >= 0 else []
+    alike = _others(bank, region, (bank.classes == bank.classes[region]) & (bank.classes >= 0))
     shift = [int(rng.integers(len(FAMILIES))) for _ in BINS]
     wanted = [rng.uniform(*BINS[name]) for name in BINS]
     donor = int(rng.choice(others)) if len(others) else region
