@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from harmonyiqa import __version__
 from harmonyiqa.errors import UserError
@@ -22,12 +22,14 @@ class Command:
     Attributes:
         help: one line for the list of commands.
         function: `module:name`, imported only when the command runs, so that `--help` stays quick.
-        positional: the argument that takes one or more bare words, if any.
+        positional: the argument that takes bare words, if any: several where it is a list, else one.
+        words: what its words are.
     """
 
     help: str
     function: str
     positional: str | None = None
+    words: str = "files, folders or a manifest"
 
 
 COMMANDS: dict[str, Command] = {
@@ -39,9 +41,25 @@ COMMANDS: dict[str, Command] = {
     "baselines": Command(
         "score a manifest with full-reference metrics", "harmonyiqa.baselines.command:baselines"
     ),
+    "mos": Command(
+        "people's ratings -> mean opinion scores, raters screened",
+        "harmonyiqa.data.mos.command:mos",
+        "ratings",
+        "a table with the columns rater, image, rating (.csv, .jsonl or .parquet)",
+    ),
     "data folder": Command("a folder of images -> manifest", "harmonyiqa.data.commands:folder"),
+    "data harmonyiqad": Command(
+        "HarmonyIQAD's labels and images -> manifest", "harmonyiqa.data.readers.command:harmonyiqad"
+    ),
+    "data csiq": Command("CSIQ -> manifest", "harmonyiqa.data.readers.command:csiq"),
+    "data tid2013": Command("TID2013 -> manifest", "harmonyiqa.data.readers.command:tid2013"),
+    "data kadid10k": Command("KADID-10k -> manifest", "harmonyiqa.data.readers.command:kadid10k"),
+    "data live": Command("LIVE, release 2 -> manifest", "harmonyiqa.data.readers.command:live"),
+    "data table": Command("any table of labels -> manifest", "harmonyiqa.data.readers.command:table"),
     "data check": Command("is a manifest complete and sound?", "harmonyiqa.data.commands:check"),
-    "data split": Command("train, val and test, by content or by method", "harmonyiqa.data.commands:split"),
+    "data split": Command(
+        "train, val and test: random, folds, or a shipped split", "harmonyiqa.data.commands:split"
+    ),
     "data synthesize": Command(
         "photos + regions -> composites of known severity", "harmonyiqa.synthesize.command:synthesize"
     ),
@@ -94,8 +112,9 @@ def run(name: str, words: Sequence[str]) -> int:
 def _parser(name: str, command: Command, function: Callable[..., Any]) -> tuple[Any, Callable[[Any], Any]]:
     parser = _new_parser(name, function)
     if command.positional:
+        several = get_type_hints(function)[command.positional] == list[str]
         parser.add_argument(
-            command.positional, nargs="+", metavar="PATH", help="files, folders or a manifest"
+            command.positional, nargs="+" if several else None, metavar="PATH", help=command.words
         )
     parser.add_function_arguments(function, skip={command.positional} if command.positional else None)
     return parser, lambda arguments: function(**vars(arguments))

@@ -35,8 +35,11 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_scorer_folder(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved HarmonyIQA of layout full, stage 2, with random weights."""
+    import torch
+
     from harmonyiqa.model.storage import start
 
+    torch.manual_seed(0)  # the same head whichever tests ran before
     model = start(
         StartSettings(str(tiny_checkpoint), max_tiles=1), TrainableSettings("full", "full"), stage=2
     )
@@ -106,7 +109,7 @@ def pictures(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def photo_pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pack of eight photos: regions in `pets`, classes in `street`, and one of `wild` without a map."""
     root = tmp_path_factory.mktemp("photos")
     rng = np.random.default_rng(0)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harmonyiqa import HarmonyIQA
 from harmonyiqa.data.manifest import Manifest, read_manifest
 from harmonyiqa.images import open_mask, open_rgb, pair_by_key
 
@@ -34,6 +35,24 @@ def test_a_reference_folder_pairs_the_same_files_as_the_manifest(manifest: Manif
     images = [manifest.resolve(row.image) for row in manifest.rows]
     references = [manifest.resolve(row.reference or "") for row in manifest.rows]
     assert pair_by_key(images, EXAMPLES / "references") == references
+
+
+def test_the_bundled_model_tells_untouched_from_strongly_shifted(manifest: Manifest) -> None:
+    """What `make score` promises: every pair with the reference, on average without."""
+    model = HarmonyIQA.from_pretrained()
+    alone, beside = {}, {}
+    for row in manifest.rows:
+        image = manifest.resolve(row.image)
+        key = (row.content, image.parent.name)
+        alone[key] = model.score(image)
+        beside[key] = model.score(image, reference=manifest.resolve(row.reference or ""))
+    contents = {row.content for row in manifest.rows}
+    for content in contents:
+        assert beside[content, "untouched"] > beside[content, "strong"], content
+    means = [
+        np.mean([alone[content, version] for content in contents]) for version in ("untouched", "strong")
+    ]
+    assert means[0] > means[1]
 
 
 def test_scores_fall_with_the_shift_and_are_called_synthetic(manifest: Manifest) -> None:

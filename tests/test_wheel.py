@@ -1,4 +1,4 @@
-"""The wheel works outside the repository: prompts, configs and the bundled model are inside."""
+"""The wheel works outside the repository: prompts, configs, splits and the bundled model are inside."""
 
 import os
 import subprocess
@@ -23,8 +23,11 @@ def test_an_unpacked_wheel_scores_without_the_repository(tmp_path: Path, noise) 
     Image.fromarray(noise).save(tmp_path / "a.png")
     code = (
         "import harmonyiqa, harmonyiqa.cli as cli, pathlib\n"
+        "from harmonyiqa.data.readers.harmonyiqad import read_methods\n"
+        "from harmonyiqa.data.split_files import shipped_splits\n"
         "assert str(pathlib.Path(harmonyiqa.__file__)).startswith(SITE), harmonyiqa.__file__\n"
         "assert pathlib.Path(cli.find_config('tiny_stage1.yaml')).is_file()\n"
+        "assert (len(read_methods()), len(shipped_splits())) == (9, 20)\n"
         "raise SystemExit(cli.main(['score', 'a.png']))"
     ).replace("SITE", repr(str(tmp_path / "site")))
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "HF_HUB_OFFLINE": "1"}

@@ -2,6 +2,7 @@
 
 settings.yaml     every setting of the run, defaults included
 environment.json  versions, machine kind, seed, hash of the manifest
+split.json        which images were train, val and test, and the hash of that
 history.jsonl     every logged number, one line a time
 metrics.json      the best validation and how long it took
 checkpoint-N/     what `--resume` goes on from
@@ -24,6 +25,8 @@ from transformers import ProgressCallback, TrainerCallback, TrainerControl, Trai
 
 from harmonyiqa import __version__
 from harmonyiqa.config import TrainSettings
+from harmonyiqa.data.manifest import Manifest
+from harmonyiqa.data.split_files import RUN_FILE, split_of, write_split
 from harmonyiqa.errors import UserError
 from harmonyiqa.files import atomic_path, sha256_of
 
@@ -85,6 +88,15 @@ def environment(settings: TrainSettings) -> dict[str, Any]:
         "seed": settings.seed,
         "manifest_sha256": sha256_of(settings.data.manifest),
     }
+
+
+def record_split(manifest: Manifest, folder: Path) -> None:
+    """Write down which images the run learns from (`data.split_files` reads it before an evaluation).
+
+    Raises:
+        UserError: one image is in two splits.
+    """
+    write_split(split_of(manifest.rows, manifest.path.stem), folder / RUN_FILE)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -22,13 +23,14 @@ from transformers.integrations import TensorBoardCallback
 
 from harmonyiqa.config import TrainSettings
 from harmonyiqa.data.manifest import Manifest, read_manifest
+from harmonyiqa.data.split_files import RUN_FILE
 from harmonyiqa.errors import UserError
 from harmonyiqa.model.harmonyiqa import HarmonyIQA
 from harmonyiqa.model.lora import set_trainable
 from harmonyiqa.model.storage import start
 from harmonyiqa.train.data import Collator, ScoreDataset
 from harmonyiqa.train.dense import CompositeDataset, DenseScorer, composites, one_batch
-from harmonyiqa.train.runs import History, Progress, open_run, write_json
+from harmonyiqa.train.runs import History, Progress, open_run, record_split, write_json
 from harmonyiqa.train.trainer import ScorerTrainer, last_checkpoint, validation_metrics
 
 log = logging.getLogger(__name__)
@@ -66,6 +68,7 @@ def train_scorer(settings: TrainSettings, *, resume: bool = False) -> HarmonyIQA
         # the reentrant kind silently gives the vision adapters no gradient
         model.backbone.gradient_checkpointing_enable({"use_reentrant": False})
     if PartialState().is_main_process:
+        record_split(manifest, folder)
         _report_size(model, train, val)
 
     trainer = ScorerTrainer(
@@ -190,4 +193,6 @@ def _finish(
         "best_validation": next((v for v in validations if v["step"] == trainer.state.best_global_step), {}),
     }
     model.save_pretrained(folder / "model")
+    # so that it stays known wherever the model goes
+    shutil.copyfile(folder / RUN_FILE, folder / "model" / RUN_FILE)
     write_json(folder / "metrics.json", metrics)

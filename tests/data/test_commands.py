@@ -6,6 +6,8 @@ from PIL import Image
 
 from harmonyiqa.data.commands import check, folder, split
 from harmonyiqa.data.manifest import Row, read_manifest, write_manifest
+from harmonyiqa.data.split_files import read_split, split_of
+from harmonyiqa.errors import UserError
 
 
 @pytest.fixture
@@ -32,7 +34,8 @@ def test_folder_then_check_then_split(images: Path, capsys: pytest.CaptureFixtur
 
     split(str(manifest), str(out), train=0.6, val=0.2)
     assert capsys.readouterr().out.splitlines() == [
-        f"{out}: 10 rows, 5 contents, 6 train, 2 val, 2 test, 10 MOS from 50.00 to 59.00",
+        f"{out}: 10 rows, 5 contents, 6 train, 2 val, 2 test, 10 MOS from 50.00 to 59.00, split "
+        + split_of(read_manifest(out).rows, "m").split_sha256[:12],
         "0 of 5 contents stand in two splits",
     ]
     assert check(str(out)) == 0  # its paths lead back to the images
@@ -64,13 +67,37 @@ def test_split_by_method_counts_the_contents_that_leak(
     rows = [Row(f"{m}_{c}.png", method=m, content=f"{c}") for m in "ab" for c in range(20)]
     write_manifest(rows, images.parent / "m.csv")
     split(str(images.parent / "m.csv"), str(images.parent / "out.csv"), kind="method", train=0.8, val=0.0)
-    told = capsys.readouterr().out.splitlines()[-1]
+    told = capsys.readouterr().out.splitlines()[1]
     by_content: dict[str | None, set[str | None]] = {}
     for row in read_manifest(images.parent / "out.csv").rows:
         by_content.setdefault(row.content, set()).add(row.split)
     leaking = sum(len(splits) > 1 for splits in by_content.values())
     assert leaking > 0
     assert told == f"{leaking} of 20 contents stand in two splits"
+
+
+def test_repeated_folds_are_numbered_files(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_manifest([Row(f"images/{i}.png", content=f"{i}") for i in range(10)], images.parent / "m.csv")
+    split(str(images.parent / "m.csv"), str(images.parent / "s.json"), folds=5, repeats=2)
+    files = [read_split(images.parent / f"s_{i}.json") for i in range(10)]
+    tested = [name for file in files for name, where in file.splits.items() if where == "test"]
+    assert sorted(tested) == sorted(2 * [f"{i}.png" for i in range(10)])
+    assert files[7].about == "by content, seed 1, fold 2 of 5, val 0.1"
+    assert len(capsys.readouterr().out.splitlines()) == 20
+
+
+def test_a_split_file_is_used_instead_of_cutting(images: Path) -> None:
+    manifest, out = str(images.parent / "m.csv"), str(images.parent / "out.csv")
+    write_manifest([Row(f"images/model{m}_{c}.jpg") for m in range(9) for c in range(1, 151)], manifest)
+    split(manifest, out, use="harmonyiqad_method_3")
+    used = split_of(read_manifest(out).rows, "again")
+    assert used.split_sha256 == read_split("harmonyiqad_method_3").split_sha256
+
+
+def test_no_repeats_are_refused(images: Path) -> None:
+    write_manifest([Row("images/0.png", content="0")], images.parent / "m.csv")
+    with pytest.raises(UserError, match="--repeats 0 must be at least 1"):
+        split(str(images.parent / "m.csv"), str(images.parent / "o.csv"), repeats=0)
 
 
 def test_synthetic_scores_are_called_synthetic(images: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harmonyiqa.data.manifest import Row
-from harmonyiqa.data.splits import contents_in_two_splits, split_by_content, split_by_method
+from harmonyiqa.data.splits import (
+    FOLDS,
+    contents_in_two_splits,
+    folds_by_content,
+    folds_by_method,
+    leakage,
+    split_by_content,
+    split_by_method,
+)
 from harmonyiqa.errors import UserError
 
 
@@ -92,3 +100,67 @@ def test_a_row_without_the_column_is_named() -> None:
 def test_a_content_in_two_splits_is_named_with_both() -> None:
     rows = [Row("a", content="x", split="test"), Row("b", content="x", split="train"), Row("c", content="x")]
     assert contents_in_two_splits(rows) == {"x": ["train", "test"]}
+
+
+@settings(deadline=None, max_examples=30)
+@given(contents=st.integers(10, 60), count=st.integers(2, 6), seed=st.integers(0, 2**31))
+@pytest.mark.parametrize("kind", FOLDS)
+def test_folds_test_every_image_once(kind: str, contents: int, count: int, seed: int) -> None:
+    rows = composites(contents, 3)
+    folds = FOLDS[kind](rows, count, 0.1, seed)
+    tested = Counter(row.image for fold in folds for row in fold if row.split == "test")
+    assert tested == dict.fromkeys((row.image for row in rows), 1)
+    sizes = Counter(row.split for row in folds[0])
+    assert sizes["val"] == 3 * round(0.1 * contents)
+    assert sizes["test"] == pytest.approx(3 * contents / count, abs=3)
+
+
+def test_folds_by_content_share_no_content() -> None:
+    assert all(contents_in_two_splits(fold) == {} for fold in folds_by_content(composites(23, 4), 5, 0.1, 0))
+
+
+def test_folds_by_method_are_alike_in_every_method() -> None:
+    for fold in folds_by_method(composites(150, 9), 5, 0.1, 0):
+        counts = {Counter(row.split for row in fold if row.method == f"model{m}")["test"] for m in range(9)}
+        assert counts == {30}
+
+
+@pytest.mark.parametrize(
+    ("count", "val", "message"),
+    [
+        (1, 0.1, "--folds 1 must be at least 2"),
+        (11, 0.0, "--folds 11 must be at least 2, and at most the 10 there are"),
+        (2, 0.5, "--val 0.5 with --folds 2 must be 0 or more and leave some"),
+        (2, -0.1, "--val -0.1 with --folds 2"),
+    ],
+)
+@pytest.mark.parametrize("kind", FOLDS)
+def test_impossible_folds_are_refused(kind: str, count: int, val: float, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        FOLDS[kind](composites(10, 2), count, val, 0)
+
+
+def test_leakage_counts_what_a_test_image_has_in_common_with_training() -> None:
+    rows = [
+        Row("a1", reference="a", content="a", group="NGIHA", split="train"),
+        Row("a2", reference="a", content="a", group="NGIHA", split="test"),
+        Row("a3", reference="a", content="a", group="GIHA", split="test"),
+        Row("b1", reference="b", content="b", group="GIHA", split="test"),
+        Row("b1", reference="b", content="b", group="GIHA", split="val"),
+        Row("c1", content="c", split="test"),
+    ]
+    found = leakage(rows)
+    assert (found.test, found.seen, found.siblings) == (4, 3, 2)
+    assert (found.contents, found.contents_twice, found.images_twice, found.references_twice) == (3, 2, 1, 2)
+    assert found.lines() == [
+        "2 of 3 contents stand in two splits",
+        "3 of 4 test images show a scene that training saw, 2 of them made by a method of the same group",
+        "2 references stand in two splits",
+        "1 images stand in two splits: the test set is trained on",
+    ]
+
+
+def test_a_clean_split_is_one_line() -> None:
+    assert leakage(split_by_content(composites(20, 3), 0.7, 0.1, 0)).lines() == [
+        "0 of 20 contents stand in two splits"
+    ]

@@ -34,7 +34,7 @@ def test_equals_the_plain_path_in_order(
     plain = [scorer.score(item.image_path, item.reference_path) for item in items]
     assert [(p.image, p.reference) for p in predictions] == [(i.image, i.reference) for i in items]
     assert [p.score for p in predictions] == pytest.approx(plain, abs=1e-3)
-    assert len({round(score, 2) for score in plain if isinstance(score, float)}) == len(items)
+    assert len({round(score, 4) for score in plain if isinstance(score, float)}) == len(items)
     assert {p.model for p in predictions} == {scorer.name}
 
 

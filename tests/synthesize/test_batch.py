@@ -13,8 +13,8 @@ SIDE = 48
 
 
 @pytest.fixture(scope="module")
-def bank(photo_pack: Path) -> PhotoBank:
-    return build_bank(photo_pack, "train", 64, workers=1)
+def bank(small_pack: Path) -> PhotoBank:
+    return build_bank(small_pack, "train", 64, workers=1)
 
 
 def drawn(bank: PhotoBank, n: int = 48, **recipe: object) -> Composites:
@@ -55,9 +55,9 @@ def test_a_bank_is_saved_and_read_back(bank: PhotoBank, tmp_path: Path) -> None:
     assert all(torch.equal(v, getattr(again, k)) for k, v in vars(bank).items() if k != "names")
 
 
-def test_a_split_without_photos_is_an_error(photo_pack: Path) -> None:
+def test_a_split_without_photos_is_an_error(small_pack: Path) -> None:
     with pytest.raises(UserError, match="no photo of split 'test'"):
-        build_bank(photo_pack, "test", 64, workers=1)
+        build_bank(small_pack, "test", 64, workers=1)
 
 
 def test_untouched_is_the_photo(bank: PhotoBank) -> None:

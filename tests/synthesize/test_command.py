@@ -89,7 +89,7 @@ def test_untouched_and_decoyed_rows_are_spread_over_the_methods(made: Manifest) 
     assert 0.04 < len(untouched) / len(made.rows) < 0.1
     assert 0.34 < len(decoyed) / len(made.rows) < 0.46
     assert len({row.method for row in untouched}) >= 6
-    assert {row.method for row in decoyed} == set(METHODS)
+    assert len({row.method for row in decoyed}) >= 8
     scores = [np.mean([row.mos for row in rows]) for rows in (decoyed, made.rows)]
     assert scores[0] == pytest.approx(scores[1], abs=3)  # a decoy tells nothing about the score
 

@@ -22,9 +22,9 @@ def model(tiny_checkpoint: Path) -> DenseScorer:
 
 
 @pytest.fixture(scope="module")
-def data(photo_pack: Path, model: DenseScorer, tmp_path_factory: pytest.TempPathFactory) -> CompositeDataset:
+def data(small_pack: Path, model: DenseScorer, tmp_path_factory: pytest.TempPathFactory) -> CompositeDataset:
     cache = tmp_path_factory.mktemp("run") / "photos.safetensors"
-    settings = PhotoSettings(str(photo_pack), images=24, size=48, reference_every=2, held_out=["hue"])
+    settings = PhotoSettings(str(small_pack), images=24, size=48, reference_every=2, held_out=["hue"])
     made = composites(settings, cache, model.inputs, tile=TILE, patch=PATCH, batch_size=4, seed=1)
     assert cache.exists()
     return made

@@ -19,6 +19,8 @@ from harmonyiqa.config import (
     TrainSettings,
     ValidationSettings,
 )
+from harmonyiqa.data.manifest import read_manifest
+from harmonyiqa.data.split_files import read_split, split_of, trained_on_warning
 from harmonyiqa.errors import UserError
 from harmonyiqa.images import open_rgb
 from harmonyiqa.train.scorer import train_scorer
@@ -86,6 +88,16 @@ def test_the_run_folder_says_how_it_was_made(stage_2) -> None:
     settings = HarmonyIQA.from_pretrained(stage_2 / "model").settings
     assert settings.mos_kind == "synthetic"
     assert 40 < settings.mos_mean < 60
+
+
+def test_a_model_judged_on_its_training_images_says_so(stage_2, grey_manifest) -> None:
+    manifest = read_manifest(grey_manifest)
+    split = split_of(manifest.rows, "manifest")
+    assert read_split(stage_2 / "split.json") == split
+    warning = trained_on_warning(stage_2 / "model", manifest.rows)
+    assert warning is not None
+    assert "was trained on 40 of these 48 images" in warning
+    assert trained_on_warning(stage_2 / "model", manifest.split("test").rows) is None
 
 
 def test_a_second_run_into_the_same_folder_is_refused(stage_1, grey_manifest, tiny_checkpoint) -> None:
@@ -190,6 +202,7 @@ def test_two_processes_train_a_step(grey_manifest, tiny_scorer_folder, tmp_path)
             "--data.workers",
             "0",
         ),
+        *("--start.head", "null"),  # the bundled model's has another width
         *("--out", str(tmp_path / "two"), "--optim.batch_size", "4"),
     ]
     done = subprocess.run(
