@@ -92,7 +92,7 @@ class DataSettings:
 
 @dataclass
 class PhotoSettings:
-    """Stage 0 learns from photos, with composites made while it trains (`harmonyiqa.synthesize.batch`).
+    """Photos to learn from, with composites made while it trains (`harmonyiqa.synthesize.batch`).
 
     Attributes:
         folder: photos and region maps, as for `harmonyiqa data synthesize`; the train split.
@@ -178,8 +178,8 @@ class TrainSettings:
         stage: 1 trains the score sentence with cross-entropy, 2 the score head with mean squared error (paper, III-B);
             0 comes before both, for models from random weights: score and map of what was altered (`train.dense`).
         out: the run folder.
-        data: the manifest and how it is read; stage 0 takes only its validation split.
-        photos: what stage 0 learns from; stages 1 and 2 have none.
+        data: the manifest and how it is read; with `photos` only its validation split is.
+        photos: what stage 0 learns from, and stage 2 too if it is given: composites with a map of what was altered.
         start: the model to start from.
         trainable: which parts learn.
         optim: optimiser and schedule.
@@ -200,8 +200,10 @@ class TrainSettings:
     max_steps: int = 0
 
     def __post_init__(self) -> None:
-        if (self.stage == 0) != (self.photos is not None):
-            raise UserError("stage 0 learns from `photos`, stages 1 and 2 from the manifest in `data` alone")
+        if self.stage == 0 and self.photos is None:
+            raise UserError("stage 0 learns from `photos`: name their folder")
+        if self.stage == 1 and self.photos is not None:
+            raise UserError("stage 1 learns from the manifest in `data`; take `photos` out")
 
 
 @dataclass

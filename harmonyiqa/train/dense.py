@@ -1,4 +1,4 @@
-"""Stage 0, for models that begin from random weights: learn *where* an image was altered before *how much* it matters.
+"""Learning from photos: *where* an image was altered beside *how much* it matters (all of stage 0; stage 2 if asked).
 
 A synthetic composite tells for every patch how far it was shifted, which teaches far more an image than its one score.
 A linear layer on the LLM's image tokens predicts it, together with the score; afterwards that layer is thrown away.
@@ -94,7 +94,7 @@ class CompositeDataset(Dataset[dict[str, torch.Tensor]]):
         self, maker: BatchMaker, inputs: Inputs, batches: int, batch_size: int, every: int, grid: int
     ) -> None:
         if inputs.image_processor.crop_to_patches:
-            raise UserError("stage 0 needs max_tiles 1: its map belongs to one tile")
+            raise UserError("learning from photos needs max_tiles 1: a map belongs to one tile")
         self.maker = maker
         self.batches, self.batch_size, self.every, self.grid = batches, batch_size, every, grid
         blank = Image.new("RGB", (maker.size, maker.size))
@@ -130,7 +130,7 @@ class CompositeDataset(Dataset[dict[str, torch.Tensor]]):
 def composites(
     settings: PhotoSettings, cache: Path, inputs: Inputs, *, tile: int, patch: int, batch_size: int, seed: int
 ) -> CompositeDataset:
-    """The training data of stage 0.
+    """The training data that `photos` asks for.
 
     Args:
         settings: which photos and how many composites.

@@ -62,7 +62,7 @@ def train_scorer(settings: TrainSettings, *, resume: bool = False) -> HarmonyIQA
         model.settings, mos_mean=train.mos.mean().item(), mos_std=spread, mos_kind=_mos_kind(manifest)
     )
     set_trainable(model, settings.trainable, stage)
-    if settings.stage == 0:
+    if settings.photos is not None:
         model = DenseScorer.around(model)
     if settings.optim.gradient_checkpointing:
         # the reentrant kind silently gives the vision adapters no gradient
@@ -76,7 +76,7 @@ def train_scorer(settings: TrainSettings, *, resume: bool = False) -> HarmonyIQA
         args=_arguments(settings, len(train)),
         train_dataset=train,
         eval_dataset=val,
-        data_collator=one_batch if settings.stage == 0 else Collator(model.inputs, sentences=stage == 1),
+        data_collator=Collator(model.inputs, sentences=stage == 1) if settings.photos is None else one_batch,
         compute_metrics=validation_metrics,
         callbacks=_callbacks(settings, folder),
     )
@@ -114,7 +114,7 @@ def _datasets(
 
 def _arguments(settings: TrainSettings, items: int) -> TrainingArguments:
     optim, validation = settings.optim, settings.validation
-    batch_size = 1 if settings.stage == 0 else optim.batch_size  # there an item is a batch already
+    batch_size = optim.batch_size if settings.photos is None else 1  # an item is a batch already
     per_step = batch_size * optim.accumulation * PartialState().num_processes
     # of one epoch, or of the run if that is shorter
     steps = math.ceil(items / per_step * min(1.0, optim.epochs))
