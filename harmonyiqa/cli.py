@@ -4,8 +4,9 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from inspect import Parameter, signature
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -24,12 +25,14 @@ class Command:
         function: `module:name`, imported only when the command runs, so that `--help` stays quick.
         positional: the argument that takes bare words, if any: several where it is a list, else one.
         words: what its words are.
+        lists: options that take one or more words, `--name A B C`, with their help.
     """
 
     help: str
     function: str
     positional: str | None = None
     words: str = "files, folders or a manifest"
+    lists: Mapping[str, str] = field(default_factory=dict)
 
 
 COMMANDS: dict[str, Command] = {
@@ -39,7 +42,26 @@ COMMANDS: dict[str, Command] = {
         "agreement of predictions with MOS: SRCC, KRCC, PLCC", "harmonyiqa.pipelines.evaluate:evaluate"
     ),
     "baselines": Command(
-        "score a manifest with full-reference metrics", "harmonyiqa.baselines.command:baselines"
+        "score a manifest with other metrics: PSNR, SSIM, FSIM, ...", "harmonyiqa.baselines.command:baselines"
+    ),
+    "tables": Command(
+        "the paper's tables, published figures beside ours",
+        "harmonyiqa.pipelines.tables:tables",
+        lists={
+            "predictions": "files of `score` or `baselines`, as FILE or ROW=FILE",
+            "others": "manifests of other sets, as csiq=FILE, tid2013=FILE, kadid10k=FILE or live=FILE",
+            "cross": "files cross.json that `cross` wrote, for table VI",
+            "notes": "further lines of the protocol",
+        },
+    ),
+    "cross": Command(
+        "train on one set, test on others, for every pair",
+        "harmonyiqa.pipelines.cross:cross",
+        lists={
+            "train": "manifests with train and val rows, as FILE or SET=FILE",
+            "test": "manifests with mos, likewise; a set is not tested by its own model",
+            "stages": "YAML files of the training stages, in order",
+        },
     ),
     "mos": Command(
         "people's ratings -> mean opinion scores, raters screened",
@@ -116,7 +138,10 @@ def _parser(name: str, command: Command, function: Callable[..., Any]) -> tuple[
         parser.add_argument(
             command.positional, nargs="+" if several else None, metavar="PATH", help=command.words
         )
-    parser.add_function_arguments(function, skip={command.positional} if command.positional else None)
+    for option, text in command.lists.items():
+        required = signature(function).parameters[option].default is Parameter.empty
+        parser.add_argument(f"--{option}", nargs="+", metavar="WORD", required=required, help=text)
+    parser.add_function_arguments(function, skip={command.positional, *command.lists} - {None})
     return parser, lambda arguments: function(**vars(arguments))
 
 

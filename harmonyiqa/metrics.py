@@ -1,9 +1,12 @@
-"""How well predictions agree with people: SRCC, KRCC, PLCC raw, PLCC after a logistic fit, RMSE.
+"""How well predictions agree with people: SRCC, KRCC, PLCC raw, PLCC and RMSE after a logistic fit.
 
 Every metric takes two arrays of shape (N,), finite, predictions first. A correlation of a constant array
 does not exist: that raises ``MetricError`` and is never turned into 0 or NaN. Rank correlations are computed
 on raw predictions only: a fitted curve may fall, and would hide a flipped sign.
 """
+
+from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,8 +16,9 @@ from harmonyiqa.errors import UserError
 
 Floats = NDArray[np.float64]
 
-# of the logistic curve, in order; steepness is 1 / b4 of the usual notation
+# of the two curves, in order; steepness is 1 / b4 of VQEG's notation and b2 of Sheikh's
 PARAMETERS = ("upper", "lower", "middle", "steepness")
+PARAMETERS5 = ("height", "steepness", "middle", "slope", "level")
 
 
 class MetricError(UserError):
@@ -80,10 +84,38 @@ def plcc_fitted(pred: ArrayLike, mos: ArrayLike) -> float:
         MetricError: as ``srcc``, or the fit failed, or it ended in a flat curve.
     """
     x, y = _checked(pred, mos)
-    fitted = logistic(x, fit_logistic(x, y))
-    if _is_constant(fitted):
-        raise MetricError("the logistic fit is flat, so its PLCC does not exist; read PLCC raw and SRCC")
-    return _pearson(fitted, y)
+    return _pearson_of_fit(logistic(x, fit_logistic(x, y)), y)
+
+
+def plcc_fitted5(pred: ArrayLike, mos: ArrayLike) -> float:
+    """Pearson's correlation of the MOS with the predictions mapped through ``fit_logistic5``.
+
+    Never much below ``plcc_fitted``: the curve has a straight line to spare, and may bend back. Range about 0
+    to 1.
+
+    Args:
+        pred: predictions, shape (N,), N > 5.
+        mos: mean opinion scores, shape (N,).
+
+    Raises:
+        MetricError: as ``plcc_fitted``.
+    """
+    x, y = _checked(pred, mos)
+    return _pearson_of_fit(logistic5(x, fit_logistic5(x, y)), y)
+
+
+def rmse_fitted(pred: ArrayLike, mos: ArrayLike) -> float:
+    """``rmse`` in MOS points of the predictions mapped through ``fit_logistic``, on any scale before. Range >= 0.
+
+    Args:
+        pred: predictions, shape (N,), N > 4.
+        mos: mean opinion scores, shape (N,).
+
+    Raises:
+        MetricError: as ``srcc``, or the fit failed.
+    """
+    x, y = _checked(pred, mos)
+    return rmse(logistic(x, fit_logistic(x, y)), y)
 
 
 def rmse(pred: ArrayLike, mos: ArrayLike) -> float:
@@ -114,6 +146,8 @@ def correlations(pred: ArrayLike, mos: ArrayLike) -> dict[str, float]:
 
 
 CORRELATIONS = {"srcc": srcc, "krcc": krcc, "plcc": plcc, "plcc_fitted": plcc_fitted}
+# everything that a table can show of one predictor on one set of rows
+MEASURES = {**CORRELATIONS, "plcc_fitted5": plcc_fitted5, "rmse_fitted": rmse_fitted}
 
 
 def logistic(x: Floats, parameters: Floats) -> Floats:
@@ -169,22 +203,102 @@ def fit_logistic(
         first = np.array(
             [(upper - mean_y) / std_y, (lower - mean_y) / std_y, (middle - mean_x) / std_x, steepness * std_x]
         )
+    upper, lower, middle, steepness = _least_squares(
+        logistic, _logistic_jacobian, u, v, first, tolerance, max_steps
+    )
+    return np.array(
+        [upper * std_y + mean_y, lower * std_y + mean_y, middle * std_x + mean_x, steepness / std_x]
+    )
+
+
+def logistic5(x: Floats, parameters: Floats) -> Floats:
+    """The curve ``b1 (1/2 - 1 / (1 + exp(b2 (x - b3)))) + b4 x + b5``, elementwise, in MOS points.
+
+    Args:
+        x: predictions, any shape.
+        parameters: b1 to b5, as named in ``PARAMETERS5``, shape (5,).
+    """
+    height, steepness, middle, slope, level = parameters
+    return height * (special.expit(steepness * (x - middle)) - 0.5) + slope * x + level
+
+
+def fit_logistic5(
+    pred: ArrayLike, mos: ArrayLike, *, tolerance: float = 1e-6, max_steps: int = 1000
+) -> Floats:
+    """Least-squares parameters of ``logistic5`` that map predictions onto MOS, shape (5,).
+
+    The best of several fits, since this curve has local optima: one starts where ``fit_logistic`` ends, and so
+    is at least as close; three at the straight line, with a bend low, in the middle and high.
+
+    Args:
+        pred: predictions, shape (N,), N > 5.
+        mos: mean opinion scores, shape (N,).
+        tolerance: the fit ends when the squared error falls by a smaller share than this.
+        max_steps: evaluations of the curve after which a fit has failed.
+
+    Raises:
+        MetricError: as ``fit_logistic``; the fit failed if none of the several converged.
+
+    Source: Sheikh, Sabir, Bovik (2006), "A statistical evaluation of recent full reference image quality
+    assessment algorithms", section III-C.
+    """
+    x, y = _checked(pred, mos)
+    if x.size <= len(PARAMETERS5):
+        raise MetricError(
+            f"{x.size} values are too few for the 5-parameter fit; it needs at least {len(PARAMETERS5) + 1}"
+        )
+    mean_x, std_x, mean_y, std_y = x.mean(), x.std(), y.mean(), y.std()
+    u, v = (x - mean_x) / std_x, (y - mean_y) / std_y
+    line = float(u @ v) / u.size
+    starts = [np.array([1.0, 4.0, middle, line, 0.0]) for middle in (-1.0, 0.0, 1.0)]
+    with suppress(MetricError):
+        upper, lower, middle, steepness = fit_logistic(u, v)
+        starts.append(np.array([upper - lower, steepness, middle, 0.0, (upper + lower) / 2]))
+    found, failure = [], None
+    for first in starts:
+        try:
+            found.append(_least_squares(logistic5, _logistic5_jacobian, u, v, first, tolerance, max_steps))
+        except MetricError as error:
+            failure = error
+    if failure and not found:
+        raise failure
+    height, steepness, middle, slope, level = min(
+        found, key=lambda each: float(np.sum((logistic5(u, each) - v) ** 2))
+    )
+    slope *= std_y / std_x
+    return np.array(
+        [
+            height * std_y,
+            steepness / std_x,
+            middle * std_x + mean_x,
+            slope,
+            level * std_y + mean_y - slope * mean_x,
+        ]
+    )
+
+
+def _least_squares(
+    curve: Callable[[Floats, Floats], Floats],
+    jacobian: Callable[[Floats, Floats], Floats],
+    x: Floats,
+    y: Floats,
+    first: Floats,
+    tolerance: float,
+    max_steps: int,
+) -> Floats:
     # MINPACK itself, as curve_fit calls it: half the time of least_squares, and a bootstrap fits thousands
     with np.errstate(over="ignore", invalid="ignore"):  # in the covariance that leastsq adds
         found, _, _, reason, status = optimize.leastsq(
-            lambda p: logistic(u, p) - v,
+            lambda p: curve(x, p) - y,
             first,
-            Dfun=lambda p: _logistic_jacobian(u, p),
+            Dfun=lambda p: jacobian(x, p),
             full_output=True,
             ftol=tolerance,
             maxfev=max_steps,
         )
     if status not in (1, 2, 3, 4):
         raise MetricError(f"the logistic fit did not converge ({reason.strip()}); read PLCC raw and SRCC")
-    upper, lower, middle, steepness = found
-    return np.array(
-        [upper * std_y + mean_y, lower * std_y + mean_y, middle * std_x + mean_x, steepness / std_x]
-    )
+    return np.asarray(found)
 
 
 def _logistic_jacobian(x: Floats, parameters: Floats) -> Floats:
@@ -193,6 +307,20 @@ def _logistic_jacobian(x: Floats, parameters: Floats) -> Floats:
     rise = special.expit(steepness * (x - middle))
     slope = (upper - lower) * rise * (1 - rise)
     return np.stack([rise, 1 - rise, -steepness * slope, (x - middle) * slope], axis=1)
+
+
+def _logistic5_jacobian(x: Floats, parameters: Floats) -> Floats:
+    """Derivatives of ``logistic5``, shape (N, 5)."""
+    height, steepness, middle, _, _ = parameters
+    rise = special.expit(steepness * (x - middle))
+    bend = height * rise * (1 - rise)
+    return np.stack([rise - 0.5, (x - middle) * bend, -steepness * bend, x, np.ones_like(x)], axis=1)
+
+
+def _pearson_of_fit(fitted: Floats, mos: Floats) -> float:
+    if _is_constant(fitted):
+        raise MetricError("the logistic fit is flat, so its PLCC does not exist; read PLCC raw and SRCC")
+    return _pearson(fitted, mos)
 
 
 def _pearson(x: Floats, y: Floats) -> float:

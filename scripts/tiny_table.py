@@ -20,8 +20,16 @@ from harmonyiqa.data.predictions import Prediction
 from harmonyiqa.errors import UserError
 from harmonyiqa.evaluate.join import common, join
 from harmonyiqa.evaluate.null_predictors import null_predictors
-from harmonyiqa.evaluate.summary import interval_note, null_note, split_note, synthetic_mark, synthetic_notes
+from harmonyiqa.evaluate.summary import (
+    METRIC_NOTE,
+    interval_note,
+    null_note,
+    split_note,
+    synthetic_mark,
+    synthetic_notes,
+)
 from harmonyiqa.evaluate.tables import Chosen, Difference, Evaluation, difference, measure, measurement
+from harmonyiqa.metrics import CORRELATIONS
 from harmonyiqa.pipelines.evaluate import train_rows
 from harmonyiqa.report.tables import (
     METRIC_TITLES,
@@ -94,12 +102,13 @@ def main(
             split_note(whole.rows, split),
             f"{len(rows)} rows that every predictor scored, {decoys.sum()} of them decoys: the "
             "whole photo was changed, which should not count.",
-            interval_note(measured.clustered, bootstrap, seed),
+            interval_note(measured.clustered, bootstrap, seed, len(rows)),
+            METRIC_NOTE,
             null_note(rows, train, bool(nulls)),
             *(f"{name}: {problem}" for name, each in joined.items() for problem in each.problems),
         ],
         results=[
-            *measure(measured, predictors, {"All": everything}),
+            *measure(measured, predictors, {"All": everything}, metrics=tuple(CORRELATIONS)),
             *measure(measured, predictors, {DECOYS: decoys}, metrics=("srcc",)),
         ],
         differences=[
@@ -146,7 +155,7 @@ def render(evaluation: Evaluation) -> str:
     lines = [
         [
             result.predictor,
-            *(cell_text(result.cells[metric], errors) for metric in METRIC_TITLES),
+            *(cell_text(result.cells[metric], errors) for metric in CORRELATIONS),
             cell_text(on_decoys[result.predictor].cells["srcc"], errors),
         ]
         for result in evaluation.results
@@ -154,7 +163,7 @@ def render(evaluation: Evaluation) -> str:
     ]
     parts = [
         f"# {evaluation.title}",
-        table(["predictor", *METRIC_TITLES.values(), "SRCC on decoys"], lines),
+        table(["predictor", *(METRIC_TITLES[metric] for metric in CORRELATIONS), "SRCC on decoys"], lines),
         difference_table(evaluation.differences, errors),
         bullets([*errors.lines(), *evaluation.notes]),
     ]

@@ -9,15 +9,19 @@ from scipy import optimize, stats
 
 from harmonyiqa.errors import UserError
 from harmonyiqa.metrics import (
-    CORRELATIONS,
+    MEASURES,
     MetricError,
     correlations,
     fit_logistic,
+    fit_logistic5,
     krcc,
     logistic,
+    logistic5,
     plcc,
     plcc_fitted,
+    plcc_fitted5,
     rmse,
+    rmse_fitted,
     srcc,
 )
 
@@ -78,6 +82,40 @@ def test_fit_finds_the_curve_that_made_the_data() -> None:
     assert plcc_fitted(pred, logistic(pred, truth)) == pytest.approx(1, abs=1e-9)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_the_5_parameter_fit_is_as_close_as_an_independent_one_and_as_the_4_parameter_one(seed: int) -> None:
+    pred, mos = related(seed)
+    pred = pred**3
+
+    def sheikh(x: np.ndarray, b1: float, b2: float, b3: float, b4: float, b5: float) -> np.ndarray:
+        return b1 * (0.5 - 1 / (1 + np.exp(b2 * (x - b3)))) + b4 * x + b5
+
+    start = [np.ptp(mos), 4 / pred.std(), pred.mean(), 0, mos.mean()]
+    found, _ = optimize.curve_fit(sheikh, pred, mos, start, maxfev=20_000)
+    expected = stats.pearsonr(sheikh(pred, *found), mos).statistic
+    assert plcc_fitted5(pred, mos) == pytest.approx(expected, abs=1e-4)
+    assert plcc_fitted5(pred, mos) >= plcc_fitted(pred, mos) - 1e-6
+
+
+def test_the_5_parameter_fit_finds_a_curve_that_bends_back() -> None:
+    pred = np.linspace(-3, 5, 100)
+    truth = np.array([60.0, 2.0, 1.2, -4.0, 50.0])
+    assert plcc_fitted5(pred, logistic5(pred, truth)) == pytest.approx(1, abs=1e-9)
+    assert logistic5(pred, fit_logistic5(pred, logistic5(pred, truth))) == pytest.approx(
+        logistic5(pred, truth), abs=1e-4
+    )
+    assert logistic5(np.array([1.2]), truth) == pytest.approx([-4.0 * 1.2 + 50])  # by hand: half way up
+
+
+def test_rmse_after_the_fit_is_in_mos_points_whatever_the_scale() -> None:
+    pred, mos = related(1)
+    assert rmse_fitted(pred, mos) == pytest.approx(rmse_fitted(1000 * pred - 7, mos), abs=1e-6)
+    # of a least-squares fit with a free level: PLCC and RMSE say the same
+    assert rmse_fitted(pred, mos) == pytest.approx(
+        mos.std() * np.sqrt(1 - plcc_fitted(pred, mos) ** 2), rel=1e-4
+    )
+
+
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
 def test_fit_does_not_depend_on_units(scale: float) -> None:
     pred, mos = related(3)
@@ -92,7 +130,7 @@ def test_fit_is_at_least_as_good_as_the_straight_line_and_hides_a_flipped_sign(s
     assert correlations(-pred, mos)["srcc"] < -0.5  # which is why SRCC is never computed on fitted values
 
 
-@pytest.mark.parametrize("metric", CORRELATIONS.values(), ids=CORRELATIONS)
+@pytest.mark.parametrize("metric", MEASURES.values(), ids=MEASURES)
 @pytest.mark.parametrize(
     ("pred", "mos", "message"),
     [
@@ -115,6 +153,8 @@ def test_what_has_no_correlation_is_an_error_with_the_reason(metric, pred, mos, 
 def test_too_few_values_for_the_fit() -> None:
     with pytest.raises(UserError, match="4 values are too few for the logistic fit; it needs at least 5"):
         plcc_fitted([1, 2, 3, 5], [1, 2, 4, 3])
+    with pytest.raises(UserError, match="5 values are too few for the 5-parameter fit; it needs at least 6"):
+        plcc_fitted5([1, 2, 3, 5, 6], [1, 2, 4, 3, 7])
 
 
 def test_a_fit_that_does_not_converge_is_an_error() -> None:

@@ -1,6 +1,4 @@
-"""Whole-image fidelity to the reference, from scikit-image. Each score is oriented: higher is better."""
-
-from collections.abc import Callable
+"""Fidelity to the reference, from scikit-image. Each score is oriented: higher is better."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +6,18 @@ from numpy.typing import NDArray
 Pixels = NDArray[np.uint8]
 
 HIGHEST_PSNR = 100.0
+
+
+def negative_mse(image: Pixels, reference: Pixels) -> float:
+    """Minus the mean squared error over all pixels and channels, 0-255; 0 for equal images, never above.
+
+    Args:
+        image: sRGB, shape (H, W, 3).
+        reference: sRGB, shape (H, W, 3).
+    """
+    from skimage.metrics import mean_squared_error
+
+    return -float(mean_squared_error(reference, image))
 
 
 def psnr(image: Pixels, reference: Pixels) -> float:
@@ -39,5 +49,29 @@ def negative_ciede2000(image: Pixels, reference: Pixels) -> float:
     return -float(deltaE_ciede2000(rgb2lab(reference), rgb2lab(image)).mean())
 
 
-# what `harmonyiqa baselines --metrics` takes
-METRICS: dict[str, Callable[[Pixels, Pixels], float]] = {"psnr": psnr, "ciede2000": negative_ciede2000}
+def ssim(image: Pixels, reference: Pixels) -> float:
+    """Structural similarity, mean over the channels; 1 for equal images. No subsampling before.
+
+    Args:
+        image: sRGB, shape (H, W, 3), at least 11 pixels a side.
+        reference: sRGB, shape (H, W, 3).
+
+    Raises:
+        ValueError: if the images are smaller than the window.
+
+    Source: Z. Wang, A. C. Bovik, H. R. Sheikh, E. P. Simoncelli, IEEE Transactions on Image Processing 13(4),
+    2004: Gaussian window of 1.5 pixels, 11 x 11.
+    """
+    from skimage.metrics import structural_similarity
+
+    return float(
+        structural_similarity(
+            reference,
+            image,
+            channel_axis=2,
+            data_range=255,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+        )
+    )

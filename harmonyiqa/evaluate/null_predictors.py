@@ -1,7 +1,7 @@
 """Predictors that never see a pixel. A model that does not beat them has learnt nothing from images.
 
-Both learn from training rows only and are told which method made an image. On HarmonyIQAD they come close to
-published models, so they stand beside every result.
+They learn from training rows only and are told which method made an image, which content it shows, or both. On
+HarmonyIQAD they come close to published models, so they stand beside every result.
 """
 
 from collections import defaultdict
@@ -14,6 +14,7 @@ from harmonyiqa.errors import UserError
 from harmonyiqa.metrics import Floats
 
 SIBLING_WEIGHT = 0.8
+METHOD, CONTENT, BOTH = NULL_PREDICTORS = ("method mean", "content mean", "content sibling")
 
 
 def method_mean(train: Sequence[Row], rows: Sequence[Row]) -> Floats:
@@ -30,6 +31,34 @@ def method_mean(train: Sequence[Row], rows: Sequence[Row]) -> Floats:
     """
     means, overall = _method_means(train)
     return np.array([means.get(row.method, overall) for row in rows], dtype=np.float64)
+
+
+def content_mean(train: Sequence[Row], rows: Sequence[Row]) -> Floats:
+    """The mean training MOS of each row's content and group, the image's siblings, shape (len(rows),).
+
+    A content that training never saw in this group gets the mean of the group, a group never seen that of all.
+
+    Args:
+        train: rows with MOS and content.
+        rows: rows with content; their MOS is not looked at.
+
+    Raises:
+        UserError: if there are no training rows, or one has no MOS.
+    """
+    by_sibling: dict[tuple[str | None, str | None], list[float]] = defaultdict(list)
+    groups: dict[str | None, list[float]] = defaultdict(list)
+    for row in train:
+        by_sibling[row.content, row.group].append(_mos(row))
+        groups[row.group].append(_mos(row))
+    if not groups:
+        raise UserError("there are no training rows to learn the null predictors from")
+    overall = float(np.mean([mos for values in groups.values() for mos in values]))
+    by_group = {name: float(np.mean(values)) for name, values in groups.items()}
+    by_content = {name: float(np.mean(values)) for name, values in by_sibling.items()}
+    return np.array(
+        [by_content.get((row.content, row.group), by_group.get(row.group, overall)) for row in rows],
+        dtype=np.float64,
+    )
 
 
 def content_sibling(train: Sequence[Row], rows: Sequence[Row]) -> Floats:
@@ -51,21 +80,35 @@ def content_sibling(train: Sequence[Row], rows: Sequence[Row]) -> Floats:
     residuals: dict[tuple[str | None, str | None], list[float]] = defaultdict(list)
     for row in train:
         residuals[row.content, row.group].append(_mos(row) - means[row.method])
-    siblings = {key: SIBLING_WEIGHT * float(np.mean(values)) for key, values in residuals.items()}
+    lifts = {key: SIBLING_WEIGHT * float(np.mean(values)) for key, values in residuals.items()}
     return np.array(
-        [means.get(row.method, overall) + siblings.get((row.content, row.group), 0.0) for row in rows],
+        [means.get(row.method, overall) + lifts.get((row.content, row.group), 0.0) for row in rows],
         dtype=np.float64,
     )
 
 
 def null_predictors(train: Sequence[Row], rows: Sequence[Row]) -> dict[str, Floats]:
-    """Those that the rows allow: none without methods, no content sibling without contents."""
+    """Those that the rows allow: by method, by content, and by both (``content sibling``).
+
+    The content mean needs an image whose content and group stand in training: else it only knows the group.
+    """
+    if not train:
+        return {}
+    methods, contents = (all(getattr(row, key) for row in (*train, *rows)) for key in ("method", "content"))
     predictors = {}
-    if train and all(row.method for row in (*train, *rows)):
-        predictors["method mean"] = method_mean(train, rows)
-        if all(row.content for row in (*train, *rows)):
-            predictors["content sibling"] = content_sibling(train, rows)
+    if methods:
+        predictors[METHOD] = method_mean(train, rows)
+    if contents and siblings(train, rows):
+        predictors[CONTENT] = content_mean(train, rows)
+    if methods and contents:
+        predictors[BOTH] = content_sibling(train, rows)
     return predictors
+
+
+def siblings(train: Sequence[Row], rows: Sequence[Row]) -> int:
+    """How many rows have a training row of the same content and group."""
+    seen = {(row.content, row.group) for row in train if row.content}
+    return sum((row.content, row.group) in seen for row in rows)
 
 
 def _method_means(train: Iterable[Row]) -> tuple[dict[str | None, float], float]:

@@ -2,33 +2,42 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harmonyiqa.data.manifest import Row
+from harmonyiqa.evaluate.comparisons import CorrelationTest, compare
 from harmonyiqa.evaluate.intervals import RESAMPLED, Resamples, draw, interval
 from harmonyiqa.evaluate.join import mos_of
-from harmonyiqa.metrics import CORRELATIONS, Floats, MetricError
+from harmonyiqa.metrics import MEASURES, Floats, MetricError
+
+if TYPE_CHECKING:
+    from harmonyiqa.evaluate.algorithms import Ranking  # which is made of cells
 
 Chosen = NDArray[np.bool_]
 
-WITHIN_METHOD = "within method"
+WITHIN = {"method": "within method", "content": "within content"}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One number with its 95% interval (None where there is none), or the error that says why not."""
+    """One number with its 95% interval (None where there is none), or the error that says why not.
+
+    ``deviation`` is the standard deviation of a mean over seeds.
+    """
 
     value: float | None
     low: float | None = None
     high: float | None = None
     error: str | None = None
+    deviation: float | None = None
 
 
 @dataclass(frozen=True)
 class Result:
-    """One predictor on one subset. ``cells`` is keyed by metric: srcc, krcc, plcc (raw), plcc_fitted."""
+    """One predictor on one subset. ``cells`` is keyed by metric, as ``metrics.MEASURES``."""
 
     predictor: str
     subset: str
@@ -46,6 +55,7 @@ class Difference:
     subset: str
     metric: str
     cell: Cell
+    tests: list[CorrelationTest] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,7 @@ class Evaluation:
     notes: list[str]
     results: list[Result]
     differences: list[Difference] = field(default_factory=list)
+    rankings: list["Ranking"] = field(default_factory=list)
     settings: dict[str, str | int | None] = field(default_factory=dict)
 
 
@@ -98,7 +109,7 @@ def measure(
     measurement: Measurement,
     predictors: Mapping[str, Floats],
     chosen: Mapping[str, Chosen],
-    metrics: Sequence[str] = tuple(CORRELATIONS),
+    metrics: Sequence[str] = tuple(MEASURES),
 ) -> list[Result]:
     """Every predictor on every subset, subset by subset.
 
@@ -106,7 +117,7 @@ def measure(
         measurement: the N rows and their resamples.
         predictors: name -> scores of all rows, shape (N,), higher is better.
         chosen: name of a subset -> which rows, shape (N,).
-        metrics: keys of ``metrics.CORRELATIONS``.
+        metrics: keys of ``metrics.MEASURES``.
     """
     results = []
     for subset, mask in chosen.items():
@@ -120,33 +131,64 @@ def measure(
     return results
 
 
-def measure_within_method(measurement: Measurement, predictors: Mapping[str, Floats]) -> list[Result]:
-    """The mean over methods of the SRCC among images of one method; [] where a row has no method.
+def measure_within(
+    measurement: Measurement, predictors: Mapping[str, Floats], column: Literal["method", "content"]
+) -> list[Result]:
+    """The mean over methods (or contents) of the SRCC among images of one; [] where a row names none.
 
-    A predictor that only knows how good each method is on the whole has nothing to say here.
+    Within a method, a predictor that only knows how good each method is on the whole has nothing to say; within
+    a content, one that only knows how hard each scene is. A content is left out for all predictors where it has
+    one image or one same MOS.
+
+    Args:
+        measurement: the N rows and their resamples.
+        predictors: name -> scores of all rows, shape (N,), higher is better.
+        column: ``method`` or ``content``.
     """
-    methods = sorted({row.method for row in measurement.rows if row.method})
-    if not methods or not all(row.method for row in measurement.rows):
+    members: dict[str, list[int]] = {}
+    for index, row in enumerate(measurement.rows):
+        if (name := getattr(row, column)) is None:
+            return []
+        members.setdefault(name, []).append(index)
+    if column == "content":
+        members = {k: rows for k, rows in members.items() if np.ptp(measurement.mos[rows]) > 0}
+    parts = [(name, np.array(rows)) for name, rows in sorted(members.items())]
+    if not parts:
         return []
-    masks = [np.array([row.method == method for row in measurement.rows]) for method in methods]
-    contents = measurement.resamples.clusters if measurement.clustered else None
+    resamples = measurement.resamples
+    images = sum(len(rows) for _, rows in parts)
+    contents = len(np.unique(resamples.cluster[np.concatenate([rows for _, rows in parts])]))
     results = []
     for name, scores in predictors.items():
-        values, replicates, error = [], [], None
-        for method, mask in zip(methods, masks, strict=True):
-            try:
-                values.append(CORRELATIONS["srcc"](scores[mask], measurement.mos[mask]))
-            except MetricError as problem:
-                error = f"method {method}: {problem}"
-                break
-            replicates.append(
-                RESAMPLED["srcc"](scores[mask], measurement.mos[mask], measurement.resamples.rows(mask))
-            )
-        cell = Cell(None, error=error)
-        if error is None:
-            cell = _with_interval(float(np.mean(values)), np.mean(replicates, axis=0), measurement.resamples)
-        results.append(Result(name, WITHIN_METHOD, len(scores), contents, {"srcc": cell}))
+        try:
+            values = [_srcc_of(scores, measurement.mos, column, *part) for part in parts]
+        except MetricError as error:
+            cell = Cell(None, error=str(error))
+        else:
+            if column == "content":  # a content is drawn whole: its SRCC stays, its weight is the draw's
+                drawn = resamples.draws[:, [resamples.cluster[rows[0]] for _, rows in parts]].astype(float)
+                with np.errstate(invalid="ignore"):  # none of these contents was drawn
+                    replicates = drawn @ np.array(values) / drawn.sum(axis=1)
+            else:
+                replicates = np.mean(
+                    [
+                        RESAMPLED["srcc"](scores[rows], measurement.mos[rows], resamples.rows(rows))
+                        for _, rows in parts
+                    ],
+                    axis=0,
+                )
+            cell = with_interval(float(np.mean(values)), replicates, resamples)
+        results.append(
+            Result(name, WITHIN[column], images, contents if measurement.clustered else None, {"srcc": cell})
+        )
     return results
+
+
+def _srcc_of(scores: Floats, mos: Floats, column: str, name: str, rows: NDArray[np.intp]) -> float:
+    try:
+        return MEASURES["srcc"](scores[rows], mos[rows])
+    except MetricError as error:
+        raise MetricError(f"{column} {name}: {error}") from error
 
 
 def difference(
@@ -166,27 +208,29 @@ def difference(
         second: name and scores, shape (N,).
         subset: what the rows in ``mask`` are called.
         mask: which rows, shape (N,); None is all.
-        metric: a key of ``metrics.CORRELATIONS``.
+        metric: a key of ``metrics.MEASURES``.
     """
     mask = np.ones(len(measurement.rows), dtype=np.bool_) if mask is None else mask
     mos, resamples = measurement.mos[mask], measurement.resamples.rows(mask)
     (name_a, a), (name_b, b) = (first[0], first[1][mask]), (second[0], second[1][mask])
     try:
-        value = CORRELATIONS[metric](a, mos) - CORRELATIONS[metric](b, mos)
+        value = MEASURES[metric](a, mos) - MEASURES[metric](b, mos)
         replicates = RESAMPLED[metric](a, mos, resamples) - RESAMPLED[metric](b, mos, resamples)
     except MetricError as error:
         return Difference(name_a, name_b, subset, metric, Cell(None, error=str(error)))
-    return Difference(name_a, name_b, subset, metric, _with_interval(value, replicates, resamples))
+    cell = with_interval(value, replicates, resamples)
+    return Difference(name_a, name_b, subset, metric, cell, compare(a, b, mos, metric))
 
 
 def _cell(metric: str, scores: Floats, mos: Floats, resamples: Resamples) -> Cell:
     try:
-        value = CORRELATIONS[metric](scores, mos)
+        value = MEASURES[metric](scores, mos)
     except MetricError as error:
         return Cell(None, error=str(error))
-    return _with_interval(value, RESAMPLED[metric](scores, mos, resamples), resamples)
+    return with_interval(value, RESAMPLED[metric](scores, mos, resamples), resamples)
 
 
-def _with_interval(value: float, replicates: Floats, resamples: Resamples) -> Cell:
+def with_interval(value: float, replicates: Floats, resamples: Resamples) -> Cell:
+    """A number and the central 95% of its resamples; without an interval where there is one cluster."""
     bounds = interval(replicates) if resamples.clusters > 1 else None
-    return Cell(value, bounds.low, bounds.high) if bounds else Cell(value)
+    return Cell(float(value), bounds.low, bounds.high) if bounds else Cell(float(value))

@@ -74,7 +74,7 @@ def write_page(
             tqdm(cards, total=min(len(scored), SHOWN), desc="thumbnails", unit="image", disable=None)
         )
     html = (
-        _environment()
+        environment()
         .get_template("predictions.html")
         .render(
             title=title,
@@ -92,7 +92,8 @@ def write_page(
         part.write_text(html, encoding="utf-8", errors="backslashreplace")
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """What renders the HTML templates of this room; everything that is put in is escaped."""
     return Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,

@@ -1,17 +1,11 @@
-"""PSNR and CIEDE2000 by hand, by our own colour code, and what cannot be compared."""
-
-from pathlib import Path
+"""Errors by hand, CIEDE2000 by our own colour code, SSIM by its formula."""
 
 import numpy as np
 import pytest
-from PIL import Image
+from scipy import ndimage
 
-from harmonyiqa.baselines.command import baselines, score_rows
-from harmonyiqa.baselines.full_reference import METRICS, negative_ciede2000, psnr
+from harmonyiqa.baselines.full_reference import negative_ciede2000, negative_mse, psnr, ssim
 from harmonyiqa.color import delta_e_2000, srgb_to_lab
-from harmonyiqa.data.manifest import Row, read_manifest, write_manifest
-from harmonyiqa.data.predictions import read_predictions
-from harmonyiqa.errors import UserError
 
 
 def noise(seed: int) -> np.ndarray:
@@ -22,6 +16,7 @@ def test_psnr_by_hand() -> None:
     image = noise(0)
     assert psnr(image + np.uint8(5), image) == pytest.approx(20 * np.log10(255 / 5))
     assert psnr(image, image) == 100
+    assert negative_mse(image + np.uint8(5), image) == -25
 
 
 def test_ciede2000_agrees_with_our_own_formula_and_is_negated() -> None:
@@ -31,48 +26,25 @@ def test_ciede2000_agrees_with_our_own_formula_and_is_negated() -> None:
     assert negative_ciede2000(image, image) == 0
 
 
-@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
+def test_ssim_agrees_with_its_formula() -> None:
+    x, y = (np.tile(noise(seed), (3, 3, 1))[..., 0].astype(float) for seed in (4, 5))
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return ndimage.gaussian_filter(values, 1.5, truncate=3.5)
+
+    a, b, (c1, c2) = mean(x), mean(y), ((0.01 * 255) ** 2, (0.03 * 255) ** 2)
+    covariance = mean(x * y) - a * b
+    top = (2 * a * b + c1) * (2 * covariance + c2)
+    bottom = (a * a + b * b + c1) * (mean(x * x) - a * a + mean(y * y) - b * b + c2)
+    inner = (slice(5, -5), slice(5, -5))
+    grey = [np.repeat(v[..., None], 3, axis=2).astype(np.uint8) for v in (x, y)]
+    assert ssim(*grey) == pytest.approx((top / bottom)[inner].mean(), abs=1e-6)
+    assert ssim(grey[0], grey[0]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("metric", [negative_mse, psnr, negative_ciede2000, ssim])
 def test_a_larger_change_scores_lower(metric) -> None:
-    image = noise(3)
+    image = np.tile(noise(3), (2, 2, 1))
     scores = [metric(np.clip(image * gain, 0, 255).astype(np.uint8), image) for gain in (1.0, 0.9, 0.7, 0.4)]
     assert scores == sorted(scores, reverse=True)
     assert len(set(scores)) == 4
-
-
-@pytest.fixture
-def manifest(tmp_path: Path) -> Path:
-    for name, seed in (("a", 0), ("b", 1)):
-        Image.fromarray(noise(seed)).save(tmp_path / f"{name}.png")
-    Image.fromarray(noise(2)[:5]).save(tmp_path / "short.png")
-    rows = [
-        Row(image="a.png", reference="b.png", mos=1, split="test"),
-        Row(image="short.png", reference="b.png", mos=2, split="test"),
-        Row(image="gone.png", reference="b.png", mos=3, split="test"),
-        Row(image="b.png", mos=4, split="train"),
-    ]
-    write_manifest(rows, tmp_path / "manifest.csv")
-    return tmp_path / "manifest.csv"
-
-
-def test_what_cannot_be_compared_is_an_error_row_and_the_rest_is_scored(manifest: Path) -> None:
-    rows = score_rows(read_manifest(manifest), ["psnr"])["psnr"]
-    assert rows[0].score == pytest.approx(psnr(noise(0), noise(1)))
-    errors = [row.error or "" for row in rows[1:]]
-    assert errors[0] == "short.png is 7 x 5, its reference b.png 7 x 9; they must be of one size"
-    assert "gone.png" in errors[1]
-    assert errors[2] == "b.png has no reference; these metrics compare with one"
-
-
-def test_the_command_writes_one_file_a_metric(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = manifest.parent / "base"
-    assert baselines(str(manifest), str(out), split="test") == 1
-    assert "1 scored, 2 failed" in capsys.readouterr().out
-    for name in METRICS:
-        rows = read_predictions(out / f"{name}.csv")
-        assert [row.image for row in rows] == ["a.png", "short.png", "gone.png"]
-        assert {row.model for row in rows} == {name}
-
-
-def test_an_unknown_metric_is_refused_before_any_work(manifest: Path) -> None:
-    with pytest.raises(UserError, match="metric 'ssim' is unknown; choose from psnr, ciede2000"):
-        baselines(str(manifest), str(manifest.parent), metrics="psnr,ssim")

@@ -4,8 +4,15 @@ import numpy as np
 import pytest
 
 from harmonyiqa.errors import UserError
-from harmonyiqa.evaluate.intervals import RESAMPLED, draw, interval, resample_srcc
-from harmonyiqa.metrics import CORRELATIONS
+from harmonyiqa.evaluate.intervals import (
+    RESAMPLED,
+    _both_below,
+    draw,
+    interval,
+    resample_means,
+    resample_srcc,
+)
+from harmonyiqa.metrics import MEASURES, fit_logistic, fit_logistic5, logistic, logistic5, plcc, rmse
 
 
 def ties(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -21,7 +28,13 @@ def test_counting_equals_building_every_resample(metric: str, clusters: int | No
     names = np.arange(60) if clusters is None else np.random.default_rng(2).integers(clusters, size=60)
     resamples = draw(names.tolist(), 40, seed=3)
     built = [np.repeat(np.arange(60), row) for row in resamples.draws[:, resamples.cluster]]
-    expected = [CORRELATIONS[metric](pred[rows], mos[rows]) for rows in built]
+    measure = MEASURES[metric]
+    if metric == "plcc_fitted5":  # these two keep the curve of all rows
+        pred, measure = logistic5(pred, fit_logistic5(pred, mos)), plcc
+    elif metric == "rmse_fitted":
+        pred, measure = logistic(pred, fit_logistic(pred, mos)), rmse
+    expected = [measure(pred[rows], mos[rows]) for rows in built]
+    pred, _ = ties(60, seed=1)
     tolerance = 5e-3 if metric == "plcc_fitted" else 1e-12  # its resamples are fitted less closely
     assert RESAMPLED[metric](pred, mos, resamples) == pytest.approx(expected, abs=tolerance)
 
@@ -30,21 +43,52 @@ def test_blocks_of_work_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch
     pred, mos = ties(50, seed=4)
     resamples = draw([i // 3 for i in range(50)], 30, seed=0)
     whole = {name: metric(pred, mos, resamples) for name, metric in RESAMPLED.items()}
-    monkeypatch.setattr("harmonyiqa.evaluate.intervals._BLOCK", 130)
+    for name in ("_BLOCK", "_PAIRS_BLOCK"):
+        monkeypatch.setattr(f"harmonyiqa.evaluate.intervals.{name}", 130)
     for name, metric in RESAMPLED.items():
         assert metric(pred, mos, resamples) == pytest.approx(whole[name], abs=1e-12)
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_many_rows_are_taken_to_first_order_and_the_interval_stays(
+    monkeypatch: pytest.MonkeyPatch, tied: bool
+) -> None:
+    rng = np.random.default_rng(8)
+    mos = rng.uniform(20, 80, 600)
+    pred = mos + rng.normal(0, 12, 600)
+    if tied:
+        pred, mos = pred.round(-1), mos.round(-1)
+    resamples = draw([i // 3 for i in range(600)], 500, seed=0)
+    exact = {
+        name: interval(RESAMPLED[name](pred, mos, resamples)) for name in ("srcc", "krcc", "plcc_fitted")
+    }
+    monkeypatch.setattr("harmonyiqa.evaluate.intervals.LARGE", 100)
+    for name, whole in exact.items():
+        found = interval(RESAMPLED[name](pred, mos, resamples))
+        width = whole.high - whole.low
+        assert (found.low, found.high) == pytest.approx((whole.low, whole.high), abs=0.06 * width)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 64, 77])
+def test_rows_below_in_both_values_are_counted(n: int) -> None:
+    x, y = np.random.default_rng(n).integers(0, 9, (2, n)).astype(float)
+    assert _both_below(x, y).tolist() == [int(((x < a) & (y < b)).sum()) for a, b in zip(x, y, strict=True)]
+
+
+def test_means_of_a_resample_by_hand() -> None:
+    values = np.arange(10.0).reshape(5, 2)
+    resamples = draw(["a", "a", "b", "c", "b"], 20, seed=0)
+    for row, found in zip(resamples.draws, resample_means(values, resamples), strict=True):
+        assert found == pytest.approx(np.repeat(values, row[resamples.cluster], axis=0).mean(axis=0))
+
+
 def test_a_cluster_comes_whole_and_a_subset_sees_the_same_draws() -> None:
     resamples = draw(["a", "a", "b", "c", "b"], 20, seed=0)
-    (_, counts), *_ = resamples.counts()
-    assert (counts[:, 0] == counts[:, 1]).all()
-    assert (counts[:, 2] == counts[:, 4]).all()
+    assert resamples.cluster.tolist() == [0, 0, 1, 2, 1]
     assert (resamples.draws.sum(axis=1) == 3).all()
-    chosen = np.array([False, True, True, False, False])
-    (_, some), *_ = resamples.rows(chosen).counts()
-    assert (some == counts[:, chosen]).all()
-    assert resamples.rows(chosen).clusters == 2
+    some = resamples.rows(np.array([False, True, True, False, False]))
+    assert some.draws is resamples.draws
+    assert some.clusters == 2
 
 
 def test_the_seed_decides() -> None:

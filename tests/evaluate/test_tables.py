@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from harmonyiqa.data.manifest import Row
-from harmonyiqa.evaluate.tables import difference, measure, measure_within_method, measurement, subsets
-from harmonyiqa.metrics import correlations, srcc
+from harmonyiqa.evaluate.tables import difference, measure, measure_within, measurement, subsets
+from harmonyiqa.metrics import MEASURES, srcc
 
 
 def make_rows(contents: int = 20, seed: int = 0) -> list[Row]:
@@ -38,10 +38,10 @@ def test_every_subset_equals_the_plain_metric_on_its_rows() -> None:
         ("low", 20, 20),
     ]
     for result, mask in zip(results, subsets(ROWS).values(), strict=True):
-        expected = correlations(NOISY[mask], MOS[mask])
+        expected = {name: metric(NOISY[mask], MOS[mask]) for name, metric in MEASURES.items()}
         assert {name: cell.value for name, cell in result.cells.items()} == expected
-        for cell in result.cells.values():
-            assert cell.value is not None
+        for name, cell in result.cells.items():
+            assert cell.value is not None, name
             assert cell.low is not None
             assert cell.high is not None
             assert cell.low < cell.value < cell.high
@@ -49,7 +49,7 @@ def test_every_subset_equals_the_plain_metric_on_its_rows() -> None:
 
 def test_within_method_is_the_mean_over_methods_and_knows_no_method_mean() -> None:
     method_only = np.array([{"a": 60.0, "b": 50.0, "c": 35.0}[str(row.method)] for row in ROWS])
-    noisy, method = measure_within_method(MEASURED, {"noisy": NOISY, "method": method_only})
+    noisy, method = measure_within(MEASURED, {"noisy": NOISY, "method": method_only}, "method")
     per_method = [
         srcc(NOISY[mask], MOS[mask])
         for name in "abc"
@@ -59,7 +59,23 @@ def test_within_method_is_the_mean_over_methods_and_knows_no_method_mean() -> No
     assert noisy.cells["srcc"].low is not None
     assert method.cells["srcc"].value is None
     assert method.cells["srcc"].error == "method a: all 20 predictions are 60; a constant has no correlation"
-    assert measure_within_method(measurement([Row(image="x", mos=1)], bootstrap=1), {}) == []
+    assert measure_within(measurement([Row(image="x", mos=1)], bootstrap=1), {}, "method") == []
+
+
+def test_within_content_is_the_mean_over_contents_whose_scores_differ() -> None:
+    rows = [*ROWS, Row(image="alone.jpg", mos=50.0, content="alone", method="a")]
+    scores = np.append(NOISY, 1.0)
+    scene_only = np.array([hash(row.content) % 97 for row in rows], dtype=float)
+    measured = measurement(rows, bootstrap=300)
+    noisy, scene = measure_within(measured, {"noisy": scores, "scene": scene_only}, "content")
+    masks = [np.array([row.content == str(c) for row in rows]) for c in range(20)]
+    each = [srcc(scores[mask], measured.mos[mask]) for mask in masks]
+    assert (noisy.images, noisy.contents) == (60, 20)
+    cell = noisy.cells["srcc"]
+    assert cell.value == pytest.approx(np.mean(each))
+    # the interval of a mean of 20 values
+    assert cell.high - cell.low == pytest.approx(2 * 1.96 * np.std(each) / np.sqrt(20), rel=0.2)
+    assert "content 0: all 3 predictions are" in scene.cells["srcc"].error
 
 
 def test_a_constant_predictor_is_an_error_in_every_cell_and_the_rest_goes_on() -> None:

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import logging
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +12,11 @@ import pytest
 from PIL import Image
 
 from harmonyiqa.config import StartSettings, TrainableSettings
-from harmonyiqa.data.manifest import Row, write_manifest
-from harmonyiqa.data.predictions import Prediction, write_predictions
+from harmonyiqa.data.manifest import Row, read_manifest, write_manifest
+from harmonyiqa.data.predictions import Prediction, read_predictions, write_predictions
+from harmonyiqa.data.split_files import RUN_FILE, split_of, write_split
 from harmonyiqa.errors import UserError
-from harmonyiqa.metrics import correlations
+from harmonyiqa.metrics import MEASURES
 from harmonyiqa.pipelines.evaluate import evaluate
 
 METHODS = {"hue": 45.0, "gamma": 55.0}
@@ -54,6 +56,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_predictions(scored, folder / "predictions.csv")
     write_predictions([replace(scored[8], score=None, error="damaged"), *scored[10:]], folder / "partly.csv")
     write_predictions([replace(row, score=5.0) for row in scored], folder / "flat.csv")
+    flipped = [replace(row, score=-(row.score or 0) + i % 3, model="flipped") for i, row in enumerate(scored)]
+    write_predictions(flipped, folder / "flipped.csv")
     return folder
 
 
@@ -88,18 +92,19 @@ def test_table_json_and_markdown_say_the_same(
     assert "content-disjoint: 0 of 10 contents stand in two splits" in printed
     assert "learn from 8 train rows" in printed
 
-    from harmonyiqa.data.manifest import read_manifest
-    from harmonyiqa.data.predictions import read_predictions
-
     table = read_manifest(folder / "manifest.csv")
     scores = {row.image: row.score for row in read_predictions(folder / "predictions.csv")}
     test = table.split("test").rows
-    expected = correlations([scores[row.image] or 0 for row in test], [row.mos or 0 for row in test])
+    pair = [scores[row.image] or 0 for row in test], [row.mos or 0 for row in test]
+    expected = {name: metric(*pair) for name, metric in MEASURES.items()}
     found = json.loads((tmp_path / "o.json").read_text(encoding="utf-8"))
     ours = found["results"][0]
     assert (ours["predictor"], ours["subset"], ours["images"], ours["contents"]) == ("ours, NR", "All", 12, 6)
     assert {name: cell["value"] for name, cell in ours["cells"].items()} == expected
-    assert [each["second"] for each in found["differences"]] == ["method mean", "content sibling"]
+    assert [each["second"] for each in found["differences"]] == [
+        "method mean",
+        "content sibling",
+    ]
 
 
 def test_rows_without_a_score_are_said_and_make_the_status_one(
@@ -121,8 +126,38 @@ def test_a_constant_model_is_an_error_cell_not_a_number(
     evaluate(str(folder / "manifest.csv"), predictions=str(folder / "flat.csv"), bootstrap=5)
     printed = capsys.readouterr().out
     ours = next(line for line in printed.splitlines() if line.startswith("| All") and "ours" in line)
-    assert ours.count("error (1)") == 4
+    assert ours.count("error (1)") == 3
     assert "- error (1): all 12 predictions are 5; a constant has no correlation\n" in printed
+
+
+def test_two_files_are_compared_on_the_images_that_both_have_scored(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {"manifest": str(folder / "manifest.csv"), "predictions": str(folder / "predictions.csv")}
+    assert evaluate(**files, against=str(folder / "partly.csv"), bootstrap=20) == 1
+    printed = capsys.readouterr().out
+    assert "- 10 rows that both have scored, of 12.\n" in printed
+    other = f"ours, NR ({folder / 'partly.csv'})"
+    assert f"| ours, NR - {other} " in printed
+    assert "+0.000 [+0.000, +0.000]" in printed
+    evaluate(**files, against=str(folder / "flipped.csv"), bootstrap=20)
+    line = next(
+        line for line in capsys.readouterr().out.splitlines() if line.startswith("| ours, NR - flipped")
+    )
+    assert line.count(", p ") == 2
+
+
+def test_many_seeds_give_mean_and_deviation_with_and_without_a_model(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(str(folder / "manifest.csv"), seeds=3) == 0
+    printed = capsys.readouterr().out
+    assert "| All  | method mean " in printed
+    assert " +- " in printed
+    assert "3 random splits (seeds 0 to 2), 80% for training, by content" in printed
+    predictions = str(folder / "predictions.csv")
+    assert evaluate(str(folder / "manifest.csv"), predictions, seeds=3, kind="method") == 0
+    assert "| All  | ours, NR " in capsys.readouterr().out
 
 
 def test_splits_and_null_manifests_can_be_chosen(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,6 +177,7 @@ def test_splits_and_null_manifests_can_be_chosen(folder: Path, capsys: pytest.Ca
     [
         ({}, "give --predictions FILE or --model MODEL, one of the two"),
         ({"predictions": "predictions.csv", "model": "m"}, "one of the two"),
+        ({"seeds": 2, "split": "test"}, "seeds 2 and split 'test' contradict each other"),
         ({"predictions": "predictions.csv", "bootstrap": 0}, "bootstrap 0 must be at least 1"),
         ({"predictions": "predictions.csv", "split": "val"}, "no row of split 'val'"),
         ({"predictions": "nothing.csv"}, "nothing.csv does not exist"),
@@ -166,6 +202,19 @@ def test_a_model_is_scored_and_measured_in_one_go(
         )
         assert status == 0
         assert f"stage2, {mode} " in capsys.readouterr().out
+
+
+def test_a_model_judged_on_its_training_images_says_so_in_log_and_table(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], stages: tuple[str, str], caplog
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(stages[1], model)
+    write_split(split_of(read_manifest(folder / "manifest.csv").rows, "seen"), model / RUN_FILE)
+    for rows, count in (("train", 8), ("test", 0)):
+        caplog.clear()
+        evaluate(str(folder / "manifest.csv"), model=str(model), split=rows, bootstrap=5)
+        said = f"was trained on {count} of these {count} images"
+        assert (said in caplog.text) == (said in capsys.readouterr().out) == bool(count)
 
 
 def test_the_tiny_table_has_one_line_a_predictor_and_the_three_comparisons(
