@@ -34,6 +34,7 @@ class Recipe:
         matched: of the pastes, those that fit in colour: nothing to see.
         natural: of the transfers and the unmatched pastes, those with the donor's own statistics, unsearched.
         decoy: the whole photo changed first.
+        reach: how far whole photos are changed, of how far regions are.
         compressed: compressed as JPEG, region and whole.
         families: the changes of a region, equally often.
     """
@@ -43,6 +44,7 @@ class Recipe:
     matched: float = 0.4
     natural: float = 0.5
     decoy: float = 0.4
+    reach: float = 0.5
     compressed: float = 0.5
     families: tuple[str, ...] = tuple(PARAMETRIC | TRANSFER)
 
@@ -139,13 +141,13 @@ class BatchMaker:
         """Severities (n,) that the recipe asks for."""
         return self.plan(n).target
 
-    def draw(self, n: int) -> Composites:
-        """A batch of n, as the recipe says."""
-        return self.make(self.plan(n))
+    def draw(self, n: int, recipe: Recipe | None = None) -> Composites:
+        """A batch of n, as the recipe says: the maker's, or another in the same families."""
+        return self.make(self.plan(n, recipe))
 
-    def plan(self, n: int) -> Plan:
+    def plan(self, n: int, recipe: Recipe | None = None) -> Plan:
         """What the recipe draws."""
-        recipe = self.recipe
+        recipe = recipe or self.recipe
         regions, donors = self._draw_regions(n)
         family = self._integers(len(self.families), (n,))
         pasted = self._rand(n) < recipe.paste
@@ -240,7 +242,7 @@ class BatchMaker:
     # --- colour ----------------------------------------------------------------------------------------------------
 
     def _shift_whole(self, photo: torch.Tensor, decoy: torch.Tensor) -> torch.Tensor:
-        """Some photos changed as a whole, by the same families, half as far as regions are."""
+        """Some photos changed as a whole, by the same families."""
         chosen = decoy.nonzero().flatten()
         n = len(chosen)
         if not n:
@@ -249,7 +251,7 @@ class BatchMaker:
         colors = _take(rows, self._sample(torch.ones_like(photo[chosen, :1])))
         lenders = photo[self._integers(len(photo), (n,))]
         own = _take(_rows(lenders), self._sample(torch.ones_like(lenders[:, :1])))
-        target = self._severities[self._integers(len(self._severities), (n,))] / 2
+        target = self._severities[self._integers(len(self._severities), (n,))] * self.recipe.reach
         family = self._integers(len(self.families), (n,))
         changed = self._shift(rows, colors, own, family, target, torch.zeros_like(target, dtype=torch.bool))
         scene = photo.clone()

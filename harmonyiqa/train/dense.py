@@ -5,6 +5,7 @@ A linear layer on the LLM's image tokens predicts it, together with the score; a
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -112,8 +113,10 @@ class CompositeDataset(Dataset[dict[str, torch.Tensor]]):
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         """One batch as `DenseScorer.forward` wants it."""
         self.maker.reseed(index)
-        made = self.maker.draw(self.batch_size)
         full = index % self.every == self.every - 1
+        # beside its photo even a fitting object is another one, and no longer a question of colour
+        recipe = replace(self.maker.recipe, paste=0.1, matched=0) if full else None
+        made = self.maker.draw(self.batch_size, recipe)
         pictures = torch.stack([made.reference, made.image], 1).flatten(0, 1) if full else made.image
         ids = self.ids["fr" if full else "nr"].expand(self.batch_size, -1)
         share = F.adaptive_avg_pool2d(made.alpha, self.grid)
@@ -152,7 +155,7 @@ def composites(
             tables = torch.from_numpy(file["tables"]).float()
         luts = tables.permute(0, 4, 1, 2, 3).contiguous().to(state.device)
     known = [*PARAMETRIC, *TRANSFER, *(["lut"] if luts is not None else [])]
-    recipe = Recipe(families=tuple(name for name in known if name not in settings.held_out))
+    recipe = Recipe(reach=1.0, families=tuple(name for name in known if name not in settings.held_out))
     maker = BatchMaker(bank, tile, recipe, luts, seed)
     every, batches = settings.reference_every, settings.images // batch_size
     return CompositeDataset(maker, inputs, batches, batch_size, every, tile // patch)

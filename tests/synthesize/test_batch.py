@@ -81,6 +81,21 @@ def test_a_whole_photo_change_is_not_severity(bank: PhotoBank) -> None:
     assert off(made).mean() > 3
 
 
+def test_reach_says_how_far_whole_photos_go(bank: PhotoBank) -> None:
+    far, half, none = (off(drawn(bank, untouched=1, decoy=1, reach=reach)).mean() for reach in (1, 0.5, 0))
+    assert far > 1.2 * half
+    assert half > 1
+    assert none < 0.01
+
+
+def test_another_recipe_for_one_batch(bank: PhotoBank) -> None:
+    maker = BatchMaker(bank, SIDE, Recipe(paste=1, matched=1, untouched=0))
+    assert maker.draw(16).pasted.any()
+    other = maker.draw(16, replace(maker.recipe, paste=0))
+    assert not other.pasted.any()
+    assert (other.severity > 0).all()
+
+
 def test_a_matched_paste_shows_another_region_but_counts_as_untouched(bank: PhotoBank) -> None:
     made = drawn(bank, paste=1, matched=1)
     assert made.pasted.float().mean() > 0.8
@@ -107,7 +122,9 @@ def test_looks_are_a_family_of_their_own(bank: PhotoBank) -> None:
     warm[0, 0, :, :, 1] = 1.0
     warm[0, 1, :, 1] = 1.0
     warm[0, 2, 1] = 0.3  # blue comes out at a third
-    maker = BatchMaker(bank, SIDE, Recipe(0, 0, 0, 1, 0, 0, ("lut",)), warm)
+    maker = BatchMaker(
+        bank, SIDE, Recipe(untouched=0, paste=0, natural=1, decoy=0, compressed=0, families=("lut",)), warm
+    )
     made = maker.draw(16)
     inside = made.alpha[:, 0] > 0.99
     ratio = (made.image[:, 2][inside] / made.reference[:, 2][inside].clamp_min(0.1)).median()

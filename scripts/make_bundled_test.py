@@ -1,6 +1,6 @@
 """Make the test set of the bundled model: untouched, shifted and pasted regions in photos that training never sees.
 
-    python scripts/make_probes.py PHOTOS work/probes
+    python scripts/make_bundled_test.py PHOTOS work/bundled_test
 
 From the pack's test photos only, at 256 px, from one seed. The printed hash is that of every file's bytes; the one in
 docs/bundled_model.md was committed before the first training. Kinds of images (column `group`):
