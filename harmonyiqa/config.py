@@ -101,6 +101,7 @@ class PhotoSettings:
         reference_every: each so-many-th batch shows the reference too.
         luts: a file of photographic colour tables (npz: `tables` (L, 17, 17, 17, 3), indexed b, g, r), or none.
         held_out: families of changes that are left out.
+        map_cells: cells along a side of an image token in the map that the model learns to draw.
     """
 
     folder: str
@@ -109,9 +110,11 @@ class PhotoSettings:
     reference_every: int = 3
     luts: str | None = None
     held_out: list[str] = field(default_factory=list)
+    map_cells: int = 4
 
     def __post_init__(self) -> None:
         _require("photos.images", self.images, self.images >= 1, "at least 1")
+        _require("photos.map_cells", self.map_cells, self.map_cells >= 1, "at least 1")
         _require("photos.reference_every", self.reference_every, self.reference_every >= 1, "at least 1")
 
 
@@ -176,7 +179,7 @@ class TrainSettings:
 
     Attributes:
         stage: 1 trains the score sentence with cross-entropy, 2 the score head with mean squared error (paper, III-B);
-            0 comes before both, for models from random weights: score and map of what was altered (`train.dense`).
+            0 comes before both, for models from random weights: score and map of what was altered (`photos`).
         out: the run folder.
         data: the manifest and how it is read; with `photos` only its validation split is.
         photos: what stage 0 learns from, and stage 2 too if it is given: composites with a map of what was altered.
@@ -221,6 +224,7 @@ class ModelSettings:
         mos_mean: mean of the training MOS; the head predicts (MOS - mean) / std.
         mos_std: standard deviation of the training MOS.
         mos_kind: where the training MOS came from: "human", "synthetic", or empty if unknown.
+        map_cells: cells along a side of an image token in the map of what was altered; 0 without such a map.
         dtype: floating-point type of the stored weights.
         lora: adapter sizes; None without adapters.
         lora_vision: whether the vision encoder has adapters.
@@ -238,6 +242,7 @@ class ModelSettings:
     mos_mean: float = 50.0
     mos_std: float = 1.0
     mos_kind: str = ""
+    map_cells: int = 0
     dtype: str = "float32"
     lora: LoraSettings | None = None
     lora_vision: bool = False

@@ -52,7 +52,7 @@ def set_trainable(model: nn.Module, trainable: TrainableSettings, stage: int) ->
             learns = how[part] == "full" or (how[part] == "lora" and "lora_" in name)
         elif ".multi_modal_projector." in name:
             learns = trainable.projector
-        elif name.startswith("score_head."):
+        elif name.startswith(("score_head.", "map_head.")):
             learns = stage == 2
         else:
             learns = name == "backbone.lm_head.weight" and trainable.llm == "full" and stage == 1

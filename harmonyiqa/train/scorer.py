@@ -28,8 +28,8 @@ from harmonyiqa.errors import UserError
 from harmonyiqa.model.harmonyiqa import HarmonyIQA
 from harmonyiqa.model.lora import set_trainable
 from harmonyiqa.model.storage import start
+from harmonyiqa.train.composites import CompositeDataset, composites, one_batch
 from harmonyiqa.train.data import Collator, ScoreDataset
-from harmonyiqa.train.dense import CompositeDataset, DenseScorer, composites, one_batch
 from harmonyiqa.train.runs import History, Progress, open_run, record_split, write_json
 from harmonyiqa.train.trainer import ScorerTrainer, last_checkpoint, validation_metrics
 
@@ -61,9 +61,11 @@ def train_scorer(settings: TrainSettings, *, resume: bool = False) -> HarmonyIQA
     model.settings = replace(
         model.settings, mos_mean=train.mos.mean().item(), mos_std=spread, mos_kind=_mos_kind(manifest)
     )
+    if settings.photos is None:
+        model.drop_map_head()
+    elif model.settings.map_cells != settings.photos.map_cells:
+        model.add_map_head(settings.photos.map_cells)
     set_trainable(model, settings.trainable, stage)
-    if settings.photos is not None:
-        model = DenseScorer.around(model)
     if settings.optim.gradient_checkpointing:
         # the reentrant kind silently gives the vision adapters no gradient
         model.backbone.gradient_checkpointing_enable({"use_reentrant": False})
@@ -96,13 +98,11 @@ def _datasets(
 ) -> tuple[ScoreDataset | CompositeDataset, ScoreDataset]:
     data = settings.data
     if settings.photos is not None:
-        vision = model.backbone.config.vision_config
         train: ScoreDataset | CompositeDataset = composites(
             settings.photos,
             Path(settings.out) / "photos.safetensors",
             model.inputs,
-            tile=vision.image_size[0],
-            patch=vision.patch_size[0],
+            tile=model.settings.tile_size,
             batch_size=settings.optim.batch_size,
             seed=settings.seed,
         )

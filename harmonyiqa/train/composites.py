@@ -1,77 +1,28 @@
 """Learning from photos: *where* an image was altered beside *how much* it matters (all of stage 0; stage 2 if asked).
 
-A synthetic composite tells for every patch how far it was shifted, which teaches far more an image than its one score.
-A linear layer on the LLM's image tokens predicts it, together with the score; afterwards that layer is thrown away.
+A synthetic composite tells for every part of it how far it was shifted, which teaches far more an image than its one
+score. The model's map head learns to draw it.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import torch
 from accelerate import PartialState
 from PIL import Image
-from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from harmonyiqa.config import PhotoSettings
 from harmonyiqa.errors import UserError
-from harmonyiqa.model.harmonyiqa import HarmonyIQA
 from harmonyiqa.model.inputs import Inputs
 from harmonyiqa.synthesize.bank import PhotoBank, build_bank
 from harmonyiqa.synthesize.batch import BatchMaker, Recipe
-from harmonyiqa.synthesize.severity import mos_of
+from harmonyiqa.synthesize.severity import WORST_DELTA_E, mos_of
 from harmonyiqa.synthesize.transforms import PARAMETRIC, TRANSFER
-
-_UNIT = 15.0  # a shift of 15 CIEDE2000 is one unit of the target
-_SPREAD = 0.1  # variance of the target over the synthesized sets, so that both losses begin near one
-
-
-class DenseScorer(HarmonyIQA):
-    """A `HarmonyIQA` with the temporary layer; saved, it is a plain one."""
-
-    shift_head: nn.Linear
-
-    @classmethod
-    def around(cls, model: HarmonyIQA) -> Self:
-        """The same weights, and a new layer."""
-        dense = cls(model.backbone, model.inputs, model.settings, model.name, model.adapters)
-        dense.score_head = model.score_head
-        dense.shift_head = nn.Linear(model.backbone.config.text_config.hidden_size, 4)
-        return dense
-
-    def forward(  # type: ignore[override]  # one argument more
-        self,
-        input_ids: torch.Tensor,
-        attention_mask: torch.Tensor,
-        pixel_values: torch.Tensor,
-        labels: torch.Tensor,
-        shifts: torch.Tensor,
-        num_items_in_batch: torch.Tensor | float | None = None,
-    ) -> dict[str, torch.Tensor]:
-        """Loss of the score (stage 2's) plus that of the map.
-
-        Args:
-            input_ids: (N, L).
-            attention_mask: (N, L).
-            pixel_values: (tiles, 3, S, S), one tile an image.
-            labels: (N,) MOS.
-            shifts: (N, tokens, 4).
-            num_items_in_batch: images in the whole step.
-        """
-        hidden = self._hidden(input_ids, attention_mask, pixel_values)
-        # an image stands last in its question: of a row's image tokens, the last `tokens` are its own
-        is_image = input_ids == self.inputs.image_token_id
-        from_the_right = is_image.flip(1).cumsum(1).flip(1)
-        own = is_image & (from_the_right <= shifts.shape[1])
-        found = self.shift_head(hidden[own].float()).view_as(shifts)
-        items = len(labels) if num_items_in_batch is None else num_items_in_batch
-        map_loss = F.mse_loss(found, shifts, reduction="none").mean((1, 2)).sum() / _SPREAD / items
-        score = self.score_loss(hidden, labels, num_items_in_batch)
-        return {"loss": score["loss"] + map_loss, "scores": score["scores"]}
 
 
 class CompositeDataset(Dataset[dict[str, torch.Tensor]]):
@@ -85,7 +36,7 @@ class CompositeDataset(Dataset[dict[str, torch.Tensor]]):
         batches: how many there are.
         batch_size: images in each.
         every: 1 asks full-reference questions only, 2 every second time.
-        grid: patches along a side of the tile.
+        grid: cells along a side of the map.
 
     Raises:
         UserError: an image takes more than one tile.
@@ -111,7 +62,7 @@ class CompositeDataset(Dataset[dict[str, torch.Tensor]]):
         return self.batches
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        """One batch as `DenseScorer.forward` wants it."""
+        """One batch as `HarmonyIQA.forward` wants it."""
         self.maker.reseed(index)
         full = index % self.every == self.every - 1
         # beside its photo even a fitting object is another one, and no longer a question of colour
@@ -119,19 +70,18 @@ class CompositeDataset(Dataset[dict[str, torch.Tensor]]):
         made = self.maker.draw(self.batch_size, recipe)
         pictures = torch.stack([made.reference, made.image], 1).flatten(0, 1) if full else made.image
         ids = self.ids["fr" if full else "nr"].expand(self.batch_size, -1)
-        share = F.adaptive_avg_pool2d(made.alpha, self.grid)
-        shifts = F.pixel_unshuffle(share, 2).flatten(2).transpose(1, 2)  # one token is 2 x 2 patches
+        share = F.adaptive_avg_pool2d(made.alpha, self.grid).squeeze(1)
         return {
             "input_ids": ids,
             "attention_mask": torch.ones_like(ids),
             "pixel_values": (pictures - self.mean.to(pictures.device)) / self.std.to(pictures.device),
             "labels": torch.tensor([mos_of(float(s)) for s in made.severity]),
-            "shifts": shifts * (made.severity / _UNIT)[:, None, None],
+            "shifts": share * made.severity.clamp(max=WORST_DELTA_E)[:, None, None],
         }
 
 
 def composites(
-    settings: PhotoSettings, cache: Path, inputs: Inputs, *, tile: int, patch: int, batch_size: int, seed: int
+    settings: PhotoSettings, cache: Path, inputs: Inputs, *, tile: int, batch_size: int, seed: int
 ) -> CompositeDataset:
     """The training data that `photos` asks for.
 
@@ -140,7 +90,6 @@ def composites(
         cache: where the photos are kept ready; made if it is not there.
         inputs: the model's.
         tile: side of the model's tile in pixels.
-        patch: side of its patches.
         batch_size: composites a batch.
         seed: seeds what is drawn.
     """
@@ -158,7 +107,8 @@ def composites(
     recipe = Recipe(reach=1.0, families=tuple(name for name in known if name not in settings.held_out))
     maker = BatchMaker(bank, tile, recipe, luts, seed)
     every, batches = settings.reference_every, settings.images // batch_size
-    return CompositeDataset(maker, inputs, batches, batch_size, every, tile // patch)
+    grid = math.isqrt(inputs.tokens_per_tile) * settings.map_cells
+    return CompositeDataset(maker, inputs, batches, batch_size, every, grid)
 
 
 def one_batch(items: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
