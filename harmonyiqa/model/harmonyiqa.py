@@ -121,6 +121,16 @@ class HarmonyIQA(nn.Module):
         self.map_head = MapHead(self.backbone.config.text_config.hidden_size, cells).to(self.device)
         self.settings = replace(self.settings, map_cells=cells)
 
+    def require_map_head(self) -> MapHead:
+        """The map head.
+
+        Raises:
+            UserError: there is none.
+        """
+        if self.map_head is None:
+            raise UserError(f"{self.name} has no map of what was altered: it was not trained on photos")
+        return self.map_head
+
     def drop_map_head(self) -> None:
         """Forget it: training without a map would leave it behind."""
         self.map_head = None
@@ -157,13 +167,12 @@ class HarmonyIQA(nn.Module):
         """Where each image of a batch looks altered, and how far: (N, G, G) float32 CIEDE2000, 0 or more.
 
         Raises:
-            UserError: the model has no map head: it never learned from photos.
+            UserError: the model has no map head.
         """
-        if self.map_head is None:
-            raise UserError(f"{self.name} has no map of what was altered: it was not trained on photos")
+        head = self.require_map_head()
         batch = batch.to(self.device)
         hidden = self._hidden(batch.input_ids, batch.attention_mask, batch.pixel_values)
-        return (self._map(self.map_head, hidden, batch.input_ids) * MAP_UNIT).clamp_min(0)
+        return (self._map(head, hidden, batch.input_ids) * MAP_UNIT).clamp_min(0)
 
     @torch.inference_mode()
     def predict_text(self, batch: Batch) -> list[str]:
