@@ -124,11 +124,21 @@ def run(name: str, words: Sequence[str]) -> int:
     function = getattr(importlib.import_module(module), attribute)
     parser, call = (_train_parser if name == "train" else _parser)(name, command, function)
     words = [find_config(word) if before == "--config" else word for before, word in pairwise(["", *words])]
+    words = _spelled_out(words, function)
     try:
         arguments = parser.parse_args(words)
     except SystemExit as leaving:
         return int(leaving.code or 0)
     return call(parser.instantiate(arguments)) or 0
+
+
+def _spelled_out(words: Sequence[str], function: Callable[..., Any]) -> list[str]:
+    """`--flag` alone means `--flag true`, which is what the parser wants."""
+    flags = {f"--{name}" for name, each in signature(function).parameters.items() if each.default is False}
+    spelled = []
+    for word, after in pairwise([*words, ""]):
+        spelled += [word, "true"] if word in flags and after not in ("true", "false") else [word]
+    return spelled
 
 
 def _parser(name: str, command: Command, function: Callable[..., Any]) -> tuple[Any, Callable[[Any], Any]]:

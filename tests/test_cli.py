@@ -9,6 +9,7 @@ import yaml
 
 from harmonyiqa import cli
 from harmonyiqa.config import OptimSettings
+from harmonyiqa.pipelines import score
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,6 +43,25 @@ def test_wrong_usage_is_status_2_and_names_the_word(words, said, capsys, monkeyp
     monkeypatch.chdir(ROOT)
     assert cli.main(words) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "asked"),
+    [
+        (["--no_reference"], True),
+        (["--no_reference", "true"], True),
+        (["--no_reference", "false"], False),
+        ([], False),
+    ],
+)
+def test_a_flag_may_stand_alone(words, asked, monkeypatch) -> None:
+    given = []
+    monkeypatch.setattr(
+        score, "_items", lambda paths, reference, alone: given.append((paths, alone)) or 1 / 0
+    )
+    with pytest.raises(ZeroDivisionError):
+        cli.run("score", ["a.jpg", *words, "--batch_size", "2"])
+    assert given == [(["a.jpg"], asked)]
 
 
 def test_help_and_import_load_no_torch() -> None:
