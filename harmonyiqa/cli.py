@@ -26,6 +26,7 @@ class Command:
         positional: the argument that takes bare words, if any: several where it is a list, else one.
         words: what its words are.
         lists: options that take one or more words, `--name A B C`, with their help.
+        bare: whether all required arguments are bare words, in the signature's order, and no options.
     """
 
     help: str
@@ -33,6 +34,7 @@ class Command:
     positional: str | None = None
     words: str = "files, folders or a manifest"
     lists: Mapping[str, str] = field(default_factory=dict)
+    bare: bool = False
 
 
 COMMANDS: dict[str, Command] = {
@@ -85,6 +87,12 @@ COMMANDS: dict[str, Command] = {
     "data synthesize": Command(
         "photos + regions -> composites of known severity", "harmonyiqa.synthesize.command:synthesize"
     ),
+    "rate create": Command(
+        "images -> rating study with secret links", "harmonyiqa.rate.commands:create", bare=True
+    ),
+    "rate serve": Command("the study's web pages", "harmonyiqa.rate.commands:serve", bare=True),
+    "rate backup": Command("copy a running study", "harmonyiqa.rate.commands:backup", bare=True),
+    "rate export": Command("votes -> ratings for MOS", "harmonyiqa.rate.commands:export", bare=True),
 }
 
 
@@ -151,7 +159,8 @@ def _parser(name: str, command: Command, function: Callable[..., Any]) -> tuple[
     for option, text in command.lists.items():
         required = signature(function).parameters[option].default is Parameter.empty
         parser.add_argument(f"--{option}", nargs="+", metavar="WORD", required=required, help=text)
-    parser.add_function_arguments(function, skip={command.positional, *command.lists} - {None})
+    skip = {command.positional, *command.lists} - {None}
+    parser.add_function_arguments(function, as_positional=command.bare, skip=skip)
     return parser, lambda arguments: function(**vars(arguments))
 
 
