@@ -98,6 +98,34 @@ class DataSettings:
 
 
 @dataclass
+class PhotoSettings:
+    """Photos to learn from, with composites made while it trains (`harmonyiqa.synthesize.batch`).
+
+    Attributes:
+        folder: photos and region maps, as for `harmonyiqa data synthesize`; the train split.
+        images: how many composites are made in all.
+        size: side in pixels at which photos are kept in memory.
+        reference_every: each so-many-th batch shows the reference too.
+        luts: a file of photographic colour tables (npz: `tables` (L, 17, 17, 17, 3), indexed b, g, r), or none.
+        held_out: families of changes that are left out.
+        map_cells: cells along a side of an image token in the map that the model learns to draw.
+    """
+
+    folder: str
+    images: int
+    size: int = 192
+    reference_every: int = 3
+    luts: str | None = None
+    held_out: list[str] = field(default_factory=list)
+    map_cells: int = 4
+
+    def __post_init__(self) -> None:
+        _require("photos.images", self.images, self.images >= 1, "at least 1")
+        _require("photos.map_cells", self.map_cells, self.map_cells >= 1, "at least 1")
+        _require("photos.reference_every", self.reference_every, self.reference_every >= 1, "at least 1")
+
+
+@dataclass
 class OptimSettings:
     """AdamW with a cosine schedule.
 
@@ -160,9 +188,10 @@ class TrainSettings:
 
     Attributes:
         stage: 1 trains the score sentence with cross-entropy, 2 the score head with mean squared error (paper, III-B);
-            0 comes before both, for models from random weights: score and map of what was altered (`train.dense`).
+            0 comes before both, for models from random weights: score and map of what was altered (`photos`).
         out: the run folder.
-        data: the manifest and how it is read.
+        data: the manifest and how it is read; with `photos` only its validation split is.
+        photos: what stage 0 learns from, and stage 2 too if it is given: composites with a map of what was altered.
         start: the model to start from.
         trainable: which parts learn.
         optim: optimiser and schedule.
@@ -174,12 +203,19 @@ class TrainSettings:
     stage: Literal[0, 1, 2]
     out: str
     data: DataSettings
+    photos: PhotoSettings | None = None
     start: StartSettings = field(default_factory=StartSettings)
     trainable: TrainableSettings = field(default_factory=TrainableSettings)
     optim: OptimSettings = field(default_factory=OptimSettings)
     validation: ValidationSettings = field(default_factory=ValidationSettings)
     seed: int = 0
     max_steps: int = 0
+
+    def __post_init__(self) -> None:
+        if self.stage == 0 and self.photos is None:
+            raise UserError("stage 0 learns from `photos`: name their folder")
+        if self.stage == 1 and self.photos is not None:
+            raise UserError("stage 1 learns from the manifest in `data`; take `photos` out")
 
 
 @dataclass
@@ -197,6 +233,7 @@ class ModelSettings:
         mos_mean: mean of the training MOS; the head predicts (MOS - mean) / std.
         mos_std: standard deviation of the training MOS.
         mos_kind: where the training MOS came from: "human", "synthetic", or empty if unknown.
+        map_cells: cells along a side of an image token in the map of what was altered; 0 without such a map.
         dtype: floating-point type of the stored weights.
         lora: adapter sizes; None without adapters.
         lora_vision: whether the vision encoder has adapters.
@@ -214,6 +251,7 @@ class ModelSettings:
     mos_mean: float = 50.0
     mos_std: float = 1.0
     mos_kind: str = ""
+    map_cells: int = 0
     dtype: str = "float32"
     lora: LoraSettings | None = None
     lora_vision: bool = False

@@ -62,6 +62,6 @@ def learns(name: str, trainable: TrainableSettings, stage: int) -> bool:
         return how[part] == "full" or (how[part] == "lora" and "lora_" in name)
     if ".multi_modal_projector." in name:
         return trainable.projector
-    if name.startswith("score_head."):
+    if name.startswith(("score_head.", "map_head.")):
         return stage == 2
     return name == "backbone.lm_head.weight" and trainable.llm == "full" and stage == 1

@@ -4,7 +4,7 @@
 - ``adapter``: what was trained on top of a base that everybody can get again (a hub id with its revision, or the
   bundled model by hash). ``adapter_model.safetensors`` is peft's, ``trained.safetensors`` holds projector and head.
 
-Both hold ``settings.json`` and ``prompt.yaml``; a full model its tokenizer and, if trained, its head.
+Both hold ``settings.json`` and ``prompt.yaml``; a full model its tokenizer and, if trained, its heads.
 """
 
 import json
@@ -26,7 +26,6 @@ from harmonyiqa.errors import UserError
 from harmonyiqa.files import sha256_of
 from harmonyiqa.model.backbone import Attention, Quantize, load_backbone, tokens_per_tile
 from harmonyiqa.model.harmonyiqa import HarmonyIQA
-from harmonyiqa.model.head import ScoreHead
 from harmonyiqa.model.hub import fetch
 from harmonyiqa.model.inputs import Inputs
 from harmonyiqa.model.lora import add_adapters
@@ -35,7 +34,7 @@ from harmonyiqa.prompts import load_prompt
 BUNDLED = Path(__file__).parent / "bundled"
 SETTINGS, PROMPT, CARD = "settings.json", "prompt.yaml", "README.md"
 ADAPTER, TRAINED = "adapter_model.safetensors", "trained.safetensors"
-_HEAD = "score_head."
+_HEADS = ("score_head.", "map_head.")
 _PROJECTOR = "backbone.model.multi_modal_projector."
 
 
@@ -69,7 +68,7 @@ def _write(model: HarmonyIQA, folder: Path, merge: bool) -> None:
     settings = replace(
         model.settings, dtype=str(model.backbone.dtype).removeprefix("torch."), package_version=__version__
     )
-    own = {name: p for name, p in model.state_dict().items() if name.startswith(_HEAD)}
+    own = {name: p for name, p in model.state_dict().items() if name.startswith(_HEADS)}
     if model.adapters is not None and settings.base and not merge:
         settings.layout = "adapter"
         config = deepcopy(model.adapters.peft_config["default"])
@@ -150,7 +149,7 @@ def load(
     model = HarmonyIQA(backbone.model, inputs, settings, name, adapters)
     card = folder / CARD
     model.card = card.read_text(encoding="utf-8") if card.is_file() else None
-    if settings.has_score_head or settings.layout == "adapter":
+    if settings.has_score_head or settings.map_cells or settings.layout == "adapter":
         _load_own(model, folder / TRAINED)
     return (model if quantize != "none" else model.to(device)).eval()
 
@@ -215,7 +214,7 @@ def start(settings: StartSettings, trainable: TrainableSettings, stage: Literal[
     if stage == 1:
         model.score_head = None
     elif settings.head is not None:
-        model.score_head = _head_of(settings.head, model)
+        _take_heads(settings.head, model)
     elif model.score_head is None:
         model.add_score_head()
     model.settings = replace(model.settings, stage=stage)
@@ -231,13 +230,14 @@ def base_of(model: str, revision: str | None = None) -> tuple[Path | str, str | 
     return _base_of(settings, folder) if settings.layout == "adapter" else (folder, None)
 
 
-def _head_of(name: str, model: HarmonyIQA) -> ScoreHead:
-    """The score head of another saved model."""
-    head = load(name).score_head
+def _take_heads(name: str, model: HarmonyIQA) -> None:
+    """Give a model the score head of another saved one, and its map head if it has one."""
+    other = load(name)
     width = model.backbone.config.text_config.hidden_size
-    if head is None or head.linear_1.in_features != width:
+    if other.score_head is None or other.score_head.linear_1.in_features != width:
         raise UserError(f"{name} has no score head for hidden states of size {width}")
-    return head
+    model.score_head, model.map_head = other.score_head, other.map_head
+    model.settings = replace(model.settings, map_cells=other.settings.map_cells)
 
 
 def _bundled_id() -> str:
@@ -299,10 +299,10 @@ def _load_adapters(adapters: PeftModel, path: Path) -> None:
 
 
 def _load_own(model: HarmonyIQA, path: Path) -> None:
-    """Projector and head by name: every tensor must be there, and no other."""
+    """Projector and heads by name: every tensor must be there, and no other."""
     tensors = _load_tensors(path)
     target = dict(model.named_parameters())
-    prefixes = (_HEAD, _PROJECTOR) if model.settings.layout == "adapter" else (_HEAD,)
+    prefixes = (*_HEADS, _PROJECTOR) if model.settings.layout == "adapter" else _HEADS
     _same_names({n for n in target if n.startswith(prefixes)}, set(tensors), path)
     with torch.no_grad():
         for name, tensor in tensors.items():

@@ -28,8 +28,8 @@ from harmonyiqa.errors import UserError
 from harmonyiqa.model.harmonyiqa import HarmonyIQA
 from harmonyiqa.model.lora import set_trainable
 from harmonyiqa.model.storage import start
+from harmonyiqa.train.composites import CompositeDataset, composites, one_batch
 from harmonyiqa.train.data import Collator, ScoreDataset
-from harmonyiqa.train.dense import DenseCollator, DenseDataset, DenseScorer
 from harmonyiqa.train.runs import History, Progress, open_run, record_split, write_json
 from harmonyiqa.train.trainer import (
     ScorerTrainer,
@@ -68,9 +68,11 @@ def train_scorer(settings: TrainSettings, *, resume: bool = False) -> HarmonyIQA
     model.settings = replace(
         model.settings, mos_mean=train.mos.mean().item(), mos_std=spread, mos_kind=_mos_kind(manifest)
     )
+    if settings.photos is None:
+        model.drop_map_head()
+    elif model.settings.map_cells != settings.photos.map_cells:
+        model.add_map_head(settings.photos.map_cells)
     set_trainable(model, settings.trainable, stage)
-    if settings.stage == 0:
-        model = DenseScorer.around(model)
     if settings.optim.gradient_checkpointing:
         # the reentrant kind silently gives the vision adapters no gradient
         model.backbone.gradient_checkpointing_enable({"use_reentrant": False})
@@ -84,9 +86,7 @@ def train_scorer(settings: TrainSettings, *, resume: bool = False) -> HarmonyIQA
         args=_arguments(settings, len(train)),
         train_dataset=train,
         eval_dataset=val,
-        data_collator=(DenseCollator if settings.stage == 0 else Collator)(
-            model.inputs, sentences=stage == 1
-        ),
+        data_collator=Collator(model.inputs, sentences=stage == 1) if settings.photos is None else one_batch,
         compute_metrics=validation_metrics,
         callbacks=_callbacks(settings, folder, checkpoint),
     )
@@ -125,13 +125,16 @@ def _check_memory_settings(settings: TrainSettings) -> None:
 
 def _datasets(
     settings: TrainSettings, manifest: Manifest, model: HarmonyIQA
-) -> tuple[ScoreDataset, ScoreDataset]:
+) -> tuple[ScoreDataset | CompositeDataset, ScoreDataset]:
     data = settings.data
-    if settings.stage == 0:
-        vision = model.backbone.config.vision_config
-        grid = vision.image_size[0] // vision.patch_size[0]
-        train: ScoreDataset = DenseDataset(
-            manifest, "train", model.inputs, grid, mode=data.mode, flip=data.flip
+    if settings.photos is not None:
+        train: ScoreDataset | CompositeDataset = composites(
+            settings.photos,
+            Path(settings.out) / "photos.safetensors",
+            model.inputs,
+            tile=model.settings.tile_size,
+            batch_size=settings.optim.batch_size,
+            seed=settings.seed,
         )
     else:
         train = ScoreDataset(manifest, "train", model.inputs, data.mode, flip=data.flip, seed=settings.seed)
@@ -141,7 +144,8 @@ def _datasets(
 
 def _arguments(settings: TrainSettings, items: int) -> TrainingArguments:
     optim, validation = settings.optim, settings.validation
-    per_step = optim.batch_size * optim.accumulation * PartialState().num_processes
+    batch_size = optim.batch_size if settings.photos is None else 1  # an item is a batch already
+    per_step = batch_size * optim.accumulation * PartialState().num_processes
     # of one epoch, or of the run if that is shorter
     steps = math.ceil(items / per_step * min(1.0, optim.epochs))
     every = max(1, min(steps, settings.max_steps or steps) // validation.per_epoch)
@@ -150,7 +154,7 @@ def _arguments(settings: TrainSettings, items: int) -> TrainingArguments:
         seed=settings.seed,
         num_train_epochs=optim.epochs,
         max_steps=settings.max_steps or -1,
-        per_device_train_batch_size=optim.batch_size,
+        per_device_train_batch_size=batch_size,
         per_device_eval_batch_size=validation.batch_size,
         gradient_accumulation_steps=optim.accumulation,
         learning_rate=optim.learning_rate,
@@ -196,14 +200,16 @@ def _mos_kind(manifest: Manifest) -> str:
     return "+".join(sorted(kinds)) or "human"
 
 
-def _report_size(model: HarmonyIQA, train: ScoreDataset, val: ScoreDataset) -> None:
+def _report_size(model: HarmonyIQA, train: ScoreDataset | CompositeDataset, val: ScoreDataset) -> None:
     total = sum(p.numel() for p in model.parameters())
     learns = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    what = "batches" if isinstance(train, CompositeDataset) else "questions"
     log.info(
-        "%s of %s parameters learn; %s training and %s validation questions",
+        "%s of %s parameters learn; %s training %s and %s validation questions",
         f"{learns:,}",
         f"{total:,}",
         len(train),
+        what,
         len(val),
     )
 
