@@ -191,25 +191,25 @@ class TrainSettings:
             0 comes before both, for models from random weights: score and map of what was altered (`photos`).
         out: the run folder.
         data: the manifest and how it is read; with `photos` only its validation split is.
-        photos: what stage 0 learns from, and stage 2 too if it is given: composites with a map of what was altered.
         start: the model to start from.
         trainable: which parts learn.
         optim: optimiser and schedule.
         validation: metrics during training, early stop.
         seed: seeds the weights of new parts, the data order and dropout.
         max_steps: stop after this many optimiser steps; 0 follows `optim.epochs`.
+        photos: what stage 0 learns from, and stage 2 too if it is given: composites with a map of what was altered.
     """
 
     stage: Literal[0, 1, 2]
     out: str
     data: DataSettings
-    photos: PhotoSettings | None = None
     start: StartSettings = field(default_factory=StartSettings)
     trainable: TrainableSettings = field(default_factory=TrainableSettings)
     optim: OptimSettings = field(default_factory=OptimSettings)
     validation: ValidationSettings = field(default_factory=ValidationSettings)
     seed: int = 0
     max_steps: int = 0
+    photos: PhotoSettings | None = None
 
     def __post_init__(self) -> None:
         if self.stage == 0 and self.photos is None:

@@ -49,10 +49,11 @@ def without_gradient(
     try:
         for name, parameter in model.named_parameters():
             parameter.grad = None
-            parameter.requires_grad_(learns(name, how, stage))
+            # the map has no part in the score's loss
+            parameter.requires_grad_(learns(name, how, stage) and not name.startswith("map_head."))
         model.eval()
         with torch.enable_grad(), autocast(model):
-            HarmonyIQA.forward(model, **batch)["loss"].backward()  # not a subclass's, which may ask for more
+            model(**batch)["loss"].backward()
         tensors = {
             name: p
             for name, p in model.named_parameters()

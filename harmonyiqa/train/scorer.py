@@ -59,8 +59,7 @@ def train_scorer(settings: TrainSettings, *, resume: bool = False) -> HarmonyIQA
     if PartialState(cpu=not torch.cuda.is_available()).is_main_process:
         open_run(settings, resume=resume)
     set_seed(settings.seed)
-    stage: Literal[1, 2] = 1 if settings.stage == 1 else 2  # stage 0 trains a score head too
-    model = start(settings.start, settings.trainable, stage)
+    model = _first(settings)
     train, val = _datasets(settings, manifest, model)
     spread = train.mos.std().item()
     if not spread > 0:
@@ -68,11 +67,6 @@ def train_scorer(settings: TrainSettings, *, resume: bool = False) -> HarmonyIQA
     model.settings = replace(
         model.settings, mos_mean=train.mos.mean().item(), mos_std=spread, mos_kind=_mos_kind(manifest)
     )
-    if settings.photos is None:
-        model.drop_map_head()
-    elif model.settings.map_cells != settings.photos.map_cells:
-        model.add_map_head(settings.photos.map_cells)
-    set_trainable(model, settings.trainable, stage)
     if settings.optim.gradient_checkpointing:
         # the reentrant kind silently gives the vision adapters no gradient
         model.backbone.gradient_checkpointing_enable({"use_reentrant": False})
@@ -86,7 +80,9 @@ def train_scorer(settings: TrainSettings, *, resume: bool = False) -> HarmonyIQA
         args=_arguments(settings, len(train)),
         train_dataset=train,
         eval_dataset=val,
-        data_collator=Collator(model.inputs, sentences=stage == 1) if settings.photos is None else one_batch,
+        data_collator=Collator(model.inputs, sentences=settings.stage == 1)
+        if settings.photos is None
+        else one_batch,
         compute_metrics=validation_metrics,
         callbacks=_callbacks(settings, folder, checkpoint),
     )
@@ -101,6 +97,18 @@ def train_scorer(settings: TrainSettings, *, resume: bool = False) -> HarmonyIQA
     return model
 
 
+def _first(settings: TrainSettings) -> HarmonyIQA:
+    """The model that a run begins with: its heads in place, and what learns marked."""
+    stage: Literal[1, 2] = 1 if settings.stage == 1 else 2  # stage 0 trains a score head too
+    model = start(settings.start, settings.trainable, stage)
+    if settings.photos is None:
+        model.drop_map_head()
+    elif model.settings.map_cells != settings.photos.map_cells:
+        model.add_map_head(settings.photos.map_cells)
+    set_trainable(model, settings.trainable, stage)
+    return model
+
+
 def _whole(trainer: ScorerTrainer, model: HarmonyIQA, settings: TrainSettings) -> HarmonyIQA:
     """The trained model in one piece: where FSDP or ZeRO-3 has sharded it, the start model with what was trained."""
     if not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
@@ -108,9 +116,8 @@ def _whole(trainer: ScorerTrainer, model: HarmonyIQA, settings: TrainSettings) -
     tensors = trained_tensors(model)
     if not trainer.is_world_process_zero():
         return model
-    plain = start(settings.start, settings.trainable, 1 if settings.stage == 1 else 2)
+    plain = _first(settings)
     plain.settings = model.settings
-    set_trainable(plain, settings.trainable, 1 if settings.stage == 1 else 2)
     put_trained_tensors(plain, tensors)
     return plain if settings.start.quantize != "none" else plain.to(trainer.args.device)
 
