@@ -197,7 +197,7 @@ class TrainSettings:
         validation: metrics during training, early stop.
         seed: seeds the weights of new parts, the data order and dropout.
         max_steps: stop after this many optimiser steps; 0 follows `optim.epochs`.
-        photos: what stage 0 learns from, and stage 2 too if it is given: composites with a map of what was altered.
+        photos: what stage 0 learns from, and the others too if it is given: composites, with a map of what was altered.
     """
 
     stage: Literal[0, 1, 2]
@@ -214,8 +214,6 @@ class TrainSettings:
     def __post_init__(self) -> None:
         if self.stage == 0 and self.photos is None:
             raise UserError("stage 0 learns from `photos`: name their folder")
-        if self.stage == 1 and self.photos is not None:
-            raise UserError("stage 1 learns from the manifest in `data`; take `photos` out")
 
 
 @dataclass

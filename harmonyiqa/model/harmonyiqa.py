@@ -299,22 +299,24 @@ class HarmonyIQA(nn.Module):
             `loss`; in stage 2 also `scores` (N,), on the MOS scale.
         """
         hidden = self._hidden(input_ids, attention_mask, pixel_values)
+        map_loss: torch.Tensor | float = 0.0
+        if shifts is not None and self.map_head is not None:
+            found = self._map(self.map_head, hidden, input_ids)
+            map_loss = F.mse_loss(found, shifts / MAP_UNIT) / _MAP_SPREAD
         if self.score_head is None:
             target = labels[:, 1:]
             kept = target != IGNORED
             logits = self.backbone.lm_head(hidden[:, :-1][kept])  # at labelled positions only
             total = F.cross_entropy(logits.float(), target[kept], reduction="sum")
-            return {"loss": total / (kept.sum() if num_items_in_batch is None else num_items_in_batch)}
+            here = kept.sum()
+            return {
+                "loss": (total + here * map_loss)
+                / (here if num_items_in_batch is None else num_items_in_batch)
+            }
         output = self.score_head(hidden[:, -1])
-        target = (labels.float() - self.settings.mos_mean) / self.settings.mos_std
-        total = F.mse_loss(output, target, reduction="sum")
-        if shifts is not None and self.map_head is not None:
-            found = self._map(self.map_head, hidden, input_ids)
-            total = (
-                total
-                + F.mse_loss(found, shifts / MAP_UNIT, reduction="none").mean((1, 2)).sum() / _MAP_SPREAD
-            )
-        items = len(target) if num_items_in_batch is None else num_items_in_batch
+        goal = (labels.float() - self.settings.mos_mean) / self.settings.mos_std
+        total = F.mse_loss(output, goal, reduction="sum") + len(goal) * map_loss
+        items = len(goal) if num_items_in_batch is None else num_items_in_batch
         return {"loss": total / items, "scores": self._to_mos(output)}
 
     def _map(self, head: MapHead, hidden: torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Learning from photos: *where* an image was altered beside *how much* it matters (all of stage 0; stage 2 if asked).
+"""Learning from photos: *where* an image was altered beside *how much* it matters (stage 0; the others if asked).
 
 A synthetic composite tells for every part of it how far it was shifted, which teaches far more an image than its one
 score. The model's map head learns to draw it.
@@ -37,21 +37,30 @@ class CompositeDataset(Dataset[dict[str, torch.Tensor]]):
         batch_size: images in each.
         every: 1 asks full-reference questions only, 2 every second time.
         grid: cells along a side of the map.
+        sentences: labels are the words to be said (stage 1), else the score.
 
     Raises:
         UserError: an image takes more than one tile.
     """
 
     def __init__(
-        self, maker: BatchMaker, inputs: Inputs, batches: int, batch_size: int, every: int, grid: int
+        self,
+        maker: BatchMaker,
+        inputs: Inputs,
+        batches: int,
+        batch_size: int,
+        every: int,
+        grid: int,
+        *,
+        sentences: bool = False,
     ) -> None:
         if inputs.image_processor.crop_to_patches:
             raise UserError("learning from photos needs max_tiles 1: a map belongs to one tile")
         self.maker = maker
         self.batches, self.batch_size, self.every, self.grid = batches, batch_size, every, grid
         blank = Image.new("RGB", (maker.size, maker.size))
-        examples = {"nr": inputs.prepare(blank), "fr": inputs.prepare(blank, blank)}
-        self.ids = {mode: torch.tensor(e.question + inputs.answer) for mode, e in examples.items()}
+        self.examples = inputs.prepare(blank), inputs.prepare(blank, blank)
+        self.collate = inputs.collate_sentences if sentences else inputs.collate_scores
         processor = inputs.image_processor
         self.mean, self.std = (
             torch.tensor(values).view(3, 1, 1) for values in (processor.image_mean, processor.image_std)
@@ -68,20 +77,25 @@ class CompositeDataset(Dataset[dict[str, torch.Tensor]]):
         # beside its photo even a fitting object is another one, and no longer a question of colour
         recipe = replace(self.maker.recipe, paste=0.1, matched=0) if full else None
         made = self.maker.draw(self.batch_size, recipe)
-        pictures = torch.stack([made.reference, made.image], 1).flatten(0, 1) if full else made.image
-        ids = self.ids["fr" if full else "nr"].expand(self.batch_size, -1)
+        pictures = torch.stack([made.reference, made.image] if full else [made.image], 1)
+        pixels = (pictures - self.mean.to(pictures.device)) / self.std.to(pictures.device)
+        mos = [mos_of(severity) for severity in made.severity.tolist()]
         share = F.adaptive_avg_pool2d(made.alpha, self.grid).squeeze(1)
         return {
-            "input_ids": ids,
-            "attention_mask": torch.ones_like(ids),
-            "pixel_values": (pictures - self.mean.to(pictures.device)) / self.std.to(pictures.device),
-            "labels": torch.tensor([mos_of(float(s)) for s in made.severity]),
+            **self.collate([replace(self.examples[full], pixel_values=own) for own in pixels], mos),
             "shifts": share * made.severity.clamp(max=WORST_DELTA_E)[:, None, None],
         }
 
 
 def composites(
-    settings: PhotoSettings, cache: Path, inputs: Inputs, *, tile: int, batch_size: int, seed: int
+    settings: PhotoSettings,
+    cache: Path,
+    inputs: Inputs,
+    *,
+    tile: int,
+    batch_size: int,
+    seed: int,
+    sentences: bool = False,
 ) -> CompositeDataset:
     """The training data that `photos` asks for.
 
@@ -92,6 +106,7 @@ def composites(
         tile: side of the model's tile in pixels.
         batch_size: composites a batch.
         seed: seeds what is drawn.
+        sentences: for stage 1.
     """
     state = PartialState()
     with state.main_process_first():
@@ -108,7 +123,7 @@ def composites(
     maker = BatchMaker(bank, tile, recipe, luts, seed)
     every, batches = settings.reference_every, settings.images // batch_size
     grid = math.isqrt(inputs.tokens_per_tile) * settings.map_cells
-    return CompositeDataset(maker, inputs, batches, batch_size, every, grid)
+    return CompositeDataset(maker, inputs, batches, batch_size, every, grid, sentences=sentences)
 
 
 def one_batch(items: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:

@@ -118,6 +118,34 @@ def test_the_loss_is_the_scores_and_that_of_the_images_own_map(
         torch.testing.assert_close(model(**batch)["loss"], expected, rtol=1e-4, atol=1e-4)
 
 
+def test_sentences_say_the_same_scores(model: HarmonyIQA, data: CompositeDataset) -> None:
+    spoken = CompositeDataset(data.maker, model.inputs, 2, 4, data.every, GRID, sentences=True)
+    for index in range(2):
+        ours, scores = spoken[index], data[index]
+        assert torch.equal(ours["pixel_values"], scores["pixel_values"])
+        for ids, mos in zip(ours["labels"], scores["labels"], strict=True):
+            said = model.inputs.tokenizer.decode(ids[ids >= 0])
+            assert model.inputs.prompt.parse_score(said) == pytest.approx(float(mos), abs=0.005)
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_stage_1_adds_the_map_to_the_sentence(
+    tiny_checkpoint: Path, data: CompositeDataset, index: int
+) -> None:
+    model = start(StartSettings(str(tiny_checkpoint), max_tiles=1), TrainableSettings("full", "full"), 1)
+    model.add_map_head(CELLS)
+    batch = CompositeDataset(data.maker, model.inputs, 2, 4, data.every, GRID, sentences=True)[index]
+    words = {name: value for name, value in batch.items() if name != "shifts"}
+    assert model.map_head is not None
+    with torch.no_grad():
+        hidden = model._hidden(batch["input_ids"], batch["attention_mask"], batch["pixel_values"])
+        places = (batch["input_ids"][0] == model.inputs.image_token_id).nonzero().flatten()[-4:]
+        error = (model.map_head(hidden[:, places]) - batch["shifts"] / 15).pow(2).mean() / 0.1
+        torch.testing.assert_close(
+            model(**batch)["loss"], model(**words)["loss"] + error, rtol=1e-4, atol=1e-4
+        )
+
+
 def test_the_map_is_saved_with_the_model(model: HarmonyIQA, noise, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path / "m")
     again = HarmonyIQA.from_pretrained(tmp_path / "m")
