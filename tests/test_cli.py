@@ -90,8 +90,10 @@ def test_every_shipped_config_parses_and_names_its_command(path) -> None:
     settings = parser.instantiate(parser.parse_args(["--config", str(path)]))
     assert settings.stage == yaml.safe_load(path.read_text())["stage"]
     header = [line for line in path.read_text().splitlines() if line.startswith("#")]
-    program = f"scripts/train_stage{settings.stage}.py" if settings.stage else "-m harmonyiqa.cli train"
-    assert any(f"{program} --config configs/{path.name}" in line for line in header)
+    command = f"scripts/train_stage{settings.stage}.py --config configs/{path.name}"
+    if path.name.startswith("bundled"):
+        command = "python scripts/train_bundled.py PHOTOS"
+    assert any(command in line for line in header)
     assert isinstance(settings.optim, OptimSettings)
 
 
