@@ -26,6 +26,7 @@ class Command:
         positional: the argument that takes bare words, if any: several where it is a list, else one.
         words: what its words are.
         lists: options that take one or more words, `--name A B C`, with their help.
+        bare: whether all required arguments are bare words, in the signature's order, and no options.
     """
 
     help: str
@@ -33,6 +34,7 @@ class Command:
     positional: str | None = None
     words: str = "files, folders or a manifest"
     lists: Mapping[str, str] = field(default_factory=dict)
+    bare: bool = False
 
 
 COMMANDS: dict[str, Command] = {
@@ -40,8 +42,17 @@ COMMANDS: dict[str, Command] = {
     "train": Command(
         "train stage 1, 2 or AICT from a YAML file of configs/", "harmonyiqa.pipelines.train:train"
     ),
+    "estimate": Command(
+        "will a training run fit? memory by part, from its YAML file",
+        "harmonyiqa.pipelines.estimate:estimate",
+    ),
     "evaluate": Command(
         "agreement of predictions with MOS: SRCC, KRCC, PLCC", "harmonyiqa.pipelines.evaluate:evaluate"
+    ),
+    "convert": Command(
+        "OpenGVLab's InternVL2, 2.5, 3 checkpoints -> transformers' own layout",
+        "harmonyiqa.pipelines.convert:convert",
+        bare=True,
     ),
     "baselines": Command(
         "score a manifest with other metrics: PSNR, SSIM, FSIM, ...", "harmonyiqa.baselines.command:baselines"
@@ -102,6 +113,12 @@ COMMANDS: dict[str, Command] = {
     "data synthesize": Command(
         "photos + regions -> composites of known severity", "harmonyiqa.synthesize.command:synthesize"
     ),
+    "rate create": Command(
+        "images -> rating study with secret links", "harmonyiqa.rate.commands:create", bare=True
+    ),
+    "rate serve": Command("the study's web pages", "harmonyiqa.rate.commands:serve", bare=True),
+    "rate backup": Command("copy a running study", "harmonyiqa.rate.commands:backup", bare=True),
+    "rate export": Command("votes -> ratings for MOS", "harmonyiqa.rate.commands:export", bare=True),
 }
 
 
@@ -140,11 +157,8 @@ def run(name: str, words: Sequence[str]) -> int:
     module, _, attribute = command.function.partition(":")
     function = getattr(importlib.import_module(module), attribute)
     words = [find_config(word) if before == "--config" else word for before, word in pairwise(["", *words])]
-    if name == "train":  # its --resume is a flag already
-        parser, call = _train_parser(name, command, function, words)
-    else:
-        words = _spelled_out(words, function)
-        parser, call = _parser(name, command, function)
+    words = _spelled_out(words, function)
+    parser, call = _PARSERS.get(name, _parser)(name, command, function, words)
     try:
         arguments = parser.parse_args(words)
     except SystemExit as leaving:
@@ -161,7 +175,9 @@ def _spelled_out(words: Sequence[str], function: Callable[..., Any]) -> list[str
     return spelled
 
 
-def _parser(name: str, command: Command, function: Callable[..., Any]) -> tuple[Any, Callable[[Any], Any]]:
+def _parser(
+    name: str, command: Command, function: Callable[..., Any], _: Sequence[str]
+) -> tuple[Any, Callable[[Any], Any]]:
     parser = _new_parser(name, function)
     if command.positional:
         several = get_type_hints(function)[command.positional] == list[str]
@@ -171,7 +187,8 @@ def _parser(name: str, command: Command, function: Callable[..., Any]) -> tuple[
     for option, text in command.lists.items():
         required = signature(function).parameters[option].default is Parameter.empty
         parser.add_argument(f"--{option}", nargs="+", metavar="WORD", required=required, help=text)
-    parser.add_function_arguments(function, skip={command.positional, *command.lists} - {None})
+    skip = {command.positional, *command.lists} - {None}
+    parser.add_function_arguments(function, as_positional=command.bare, skip=skip)
     return parser, lambda arguments: function(**vars(arguments))
 
 
@@ -188,7 +205,7 @@ def _train_parser(
         "--only_stage", type=int, help="refuse settings of another stage (the two scripts use it)"
     )
     parser.add_argument(
-        "--resume", action="store_true", help="go on from the newest checkpoint of the run folder"
+        "--resume", type=bool, default=False, help="go on from the newest checkpoint of the run folder"
     )
     parser.add_class_arguments(settings_class)
 
@@ -202,6 +219,31 @@ def _train_parser(
         return function(settings, resume=arguments.resume)
 
     return parser, call
+
+
+def _estimate_parser(
+    name: str, command: Command, function: Callable[..., Any], _: Sequence[str]
+) -> tuple[Any, Callable[[Any], Any]]:
+    """The settings of `train`, and the function's own options."""
+    from harmonyiqa.config import TrainSettings
+
+    parser = _new_parser(name, function)
+    parser.add_argument("--config", action="config", help="a YAML file: a path, or the name of a shipped one")
+    own = parser.add_function_arguments(function, skip={"settings"})
+    parser.add_class_arguments(TrainSettings)
+
+    def call(arguments: Any) -> Any:
+        values = {key: value for key, value in vars(arguments).items() if key != "config"}
+        options = {key: values.pop(key) for key in own}
+        return function(TrainSettings(**values), **options)
+
+    return parser, call
+
+
+_PARSERS: dict[str, Callable[..., tuple[Any, Callable[[Any], Any]]]] = {
+    "train": _train_parser,
+    "estimate": _estimate_parser,
+}
 
 
 def _new_parser(name: str, function: Callable[..., Any]) -> Any:

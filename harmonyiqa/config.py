@@ -61,6 +61,10 @@ class StartSettings:
         prompt: a prompt of `prompts/` by name, or a YAML file; a model saved by this package keeps its own.
         max_tiles: tiles an image at most, the thumbnail not counted; likewise. Their side is the checkpoint's own.
         head: stage 2: begin with the score head of this saved model ("bundled" or a folder) instead of a new one.
+        dtype: how weights that do not learn are kept in memory; those that learn are always float32.
+        quantize: keep the LLM's layers in 4 bits ("nf4", QLoRA) or 8 bits; vision encoder, projector, embeddings and
+            `lm_head` stay as they are. The LLM must then be "lora" or "frozen".
+        attention: "auto" takes flash attention where it is installed, on a GPU and in half precision, else sdpa.
     """
 
     model: str = "bundled"
@@ -68,6 +72,9 @@ class StartSettings:
     prompt: str = "harmony_v1"
     max_tiles: int = 6
     head: str | None = None
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    quantize: Literal["none", "8bit", "nf4"] = "none"
+    attention: Literal["auto", "sdpa", "flash_attention_2"] = "auto"
 
     def __post_init__(self) -> None:
         _require("start.max_tiles", self.max_tiles, self.max_tiles >= 1, "at least 1")
@@ -91,6 +98,34 @@ class DataSettings:
 
 
 @dataclass
+class PhotoSettings:
+    """Photos to learn from, with composites made while it trains (`harmonyiqa.synthesize.batch`).
+
+    Attributes:
+        folder: photos and region maps, as for `harmonyiqa data synthesize`; the train split.
+        images: how many composites are made in all.
+        size: side in pixels at which photos are kept in memory.
+        reference_every: each so-many-th batch shows the reference too.
+        luts: a file of photographic colour tables (npz: `tables` (L, 17, 17, 17, 3), indexed b, g, r), or none.
+        held_out: families of changes that are left out.
+        map_cells: cells along a side of an image token in the map that the model learns to draw.
+    """
+
+    folder: str
+    images: int
+    size: int = 192
+    reference_every: int = 3
+    luts: str | None = None
+    held_out: list[str] = field(default_factory=list)
+    map_cells: int = 4
+
+    def __post_init__(self) -> None:
+        _require("photos.images", self.images, self.images >= 1, "at least 1")
+        _require("photos.map_cells", self.map_cells, self.map_cells >= 1, "at least 1")
+        _require("photos.reference_every", self.reference_every, self.reference_every >= 1, "at least 1")
+
+
+@dataclass
 class OptimSettings:
     """AdamW with a cosine schedule.
 
@@ -104,6 +139,7 @@ class OptimSettings:
         max_grad_norm: gradients are scaled down to this norm.
         precision: "fp32", "bf16" or "fp16".
         gradient_checkpointing: recompute activations in the backward pass to save memory.
+        optimizer: AdamW with its state in 32 bits, in 8 bits (bitsandbytes), or in 8 bits and paged to the host.
     """
 
     learning_rate: float = 4e-5
@@ -115,6 +151,7 @@ class OptimSettings:
     max_grad_norm: float = 1.0
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
     gradient_checkpointing: bool = True
+    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
 
     def __post_init__(self) -> None:
         _require("optim.learning_rate", self.learning_rate, self.learning_rate > 0, "positive")
@@ -151,15 +188,16 @@ class TrainSettings:
 
     Attributes:
         stage: 1 trains the score sentence with cross-entropy, 2 the score head with mean squared error (paper, III-B);
-            0 comes before both, for models from random weights: score and map of what was altered (`train.dense`).
+            0 comes before both, for models from random weights: score and map of what was altered (`photos`).
         out: the run folder.
-        data: the manifest and how it is read.
+        data: the manifest and how it is read; with `photos` only its validation split is.
         start: the model to start from.
         trainable: which parts learn.
         optim: optimiser and schedule.
         validation: metrics during training, early stop.
         seed: seeds the weights of new parts, the data order and dropout.
         max_steps: stop after this many optimiser steps; 0 follows `optim.epochs`.
+        photos: what stage 0 learns from, and the others too if it is given: composites, with a map of what was altered.
     """
 
     stage: Literal[0, 1, 2]
@@ -171,6 +209,11 @@ class TrainSettings:
     validation: ValidationSettings = field(default_factory=ValidationSettings)
     seed: int = 0
     max_steps: int = 0
+    photos: PhotoSettings | None = None
+
+    def __post_init__(self) -> None:
+        if self.stage == 0 and self.photos is None:
+            raise UserError("stage 0 learns from `photos`: name their folder")
 
 
 @dataclass
@@ -188,6 +231,7 @@ class ModelSettings:
         mos_mean: mean of the training MOS; the head predicts (MOS - mean) / std.
         mos_std: standard deviation of the training MOS.
         mos_kind: where the training MOS came from: "human", "synthetic", or empty if unknown.
+        map_cells: cells along a side of an image token in the map of what was altered; 0 without such a map.
         dtype: floating-point type of the stored weights.
         lora: adapter sizes; None without adapters.
         lora_vision: whether the vision encoder has adapters.
@@ -205,6 +249,7 @@ class ModelSettings:
     mos_mean: float = 50.0
     mos_std: float = 1.0
     mos_kind: str = ""
+    map_cells: int = 0
     dtype: str = "float32"
     lora: LoraSettings | None = None
     lora_vision: bool = False

@@ -119,7 +119,7 @@ def main(out: Path) -> None:
             if version in SEVERITY:
                 draw, seed = getattr(photo, version)
                 method = draw.__name__
-                change = draw(np.random.default_rng(seed), below[inside], donor)
+                change = draw(np.random.default_rng(seed).uniform, below[inside], donor)
                 strength = find_strength(change, below[inside], alpha[inside], SEVERITY[version])
                 altered = change(below.reshape(-1, 3), strength).reshape(below.shape)
             image = to_picture(below + alpha * (altered - below))

@@ -106,3 +106,27 @@ def pictures(tmp_path: Path) -> Path:
         coarse = np.random.default_rng(seed).integers(0, 256, (3, 3, 3), dtype=np.uint8)
         Image.fromarray(coarse).resize((48, 40), Image.Resampling.BICUBIC).save(folder / f"{name}.png")
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pack of eight photos: regions in `pets`, classes in `street`, and one of `wild` without a map."""
+    root = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(0)
+    lines = ["image,regions,source,split"]
+    for i in range(8):
+        source = ("pets", "street")[i % 2]
+        small = rng.integers(40, 216, (6, 8, 3), dtype=np.uint8)
+        Image.fromarray(small).resize((64, 48), Image.Resampling.BICUBIC).save(root / f"{source}{i}.png")
+        labels = np.zeros((48, 64), np.uint8)
+        labels[8:28, 10:30] = 3
+        labels[30:44, 40:60] = 3 if source == "street" else 7
+        Image.fromarray(labels).save(root / f"{source}{i}.regions.png")
+        lines.append(f"{source}{i}.png,{source}{i}.regions.png,{source},train")
+    Image.fromarray(rng.integers(0, 256, (2, 2, 3), dtype=np.uint8)).resize((64, 48), 0).save(
+        root / "wild.png"
+    )
+    lines.append("wild.png,,wild,train")
+    (root / "photos.csv").write_text("\n".join(lines))
+    (root / "classes.json").write_text('{"street": ["none"]}')
+    return root

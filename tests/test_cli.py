@@ -96,6 +96,11 @@ def test_every_shipped_config_parses_and_names_its_command(path) -> None:
     program = f"scripts/train_{script}.py" if settings.stage else "-m harmonyiqa.cli train"
     assert any(f"{program} --config configs/{path.name}" in line for line in header)
     assert isinstance(settings.optim, AictOptimSettings if script == "aict" else OptimSettings)
+    command = f"scripts/train_stage{settings.stage}.py --config configs/{path.name}"
+    if path.name.startswith("bundled"):
+        command = "python scripts/train_bundled.py PHOTOS"
+    assert any(command in line for line in header)
+    assert isinstance(settings.optim, OptimSettings)
 
 
 def test_a_shipped_config_is_found_by_name(tmp_path, monkeypatch, capsys) -> None:

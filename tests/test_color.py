@@ -32,8 +32,9 @@ def colors() -> np.ndarray:
 
 @pytest.mark.parametrize(("first", "second", "expected"), SHARMA)
 def test_delta_e_2000_of_the_published_pairs(first: tuple, second: tuple, expected: float) -> None:
-    assert delta_e_2000(first, second) == pytest.approx(expected, abs=1e-4)
-    assert delta_e_2000(second, first) == pytest.approx(expected, abs=1e-4)
+    one, other = np.array(first, np.float32), np.array(second, np.float32)
+    assert delta_e_2000(one, other) == pytest.approx(expected, abs=1e-4)
+    assert delta_e_2000(other, one) == pytest.approx(expected, abs=1e-4)
 
 
 def test_delta_e_2000_agrees_with_scikit_image(colors: np.ndarray) -> None:
@@ -63,7 +64,7 @@ def test_lab_agrees_with_scikit_image_and_comes_back(colors: np.ndarray) -> None
 
 
 def test_lab_to_srgb_clips_colors_that_no_screen_shows() -> None:
-    rgb = lab_to_srgb([[50, 120, -120], [120, 0, 0], [-20, 0, 0]])
+    rgb = lab_to_srgb(np.array([[50, 120, -120], [120, 0, 0], [-20, 0, 0]], np.float32))
     assert rgb.min() >= 0
     assert rgb.max() <= 1
 

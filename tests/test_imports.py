@@ -9,6 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "harmonyiqa"
 # top to bottom; what stands on one line is one floor and may not see its neighbours
 FLOORS = [
     ["cli"],
+    ["rate"],
     ["pipelines"],
     ["report"],
     ["evaluate"],

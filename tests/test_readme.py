@@ -1,4 +1,4 @@
-"""The README's commands are ones that exist, with options that exist."""
+"""The commands of the README and of docs/full_size.md are ones that exist, with options that exist."""
 
 import importlib
 import re
@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 LINES = [
     line.split("#")[0].strip()
-    for block in re.findall(r"```bash\n(.*?)```", README, re.S)
+    for text in (README, (ROOT / "docs/full_size.md").read_text(encoding="utf-8"))
+    for block in re.findall(r"```bash\n(.*?)```", text, re.S)
     for line in block.splitlines()
 ]
 
@@ -25,7 +26,7 @@ def test_a_command_of_the_readme_parses(line: str, monkeypatch: pytest.MonkeyPat
     name = " ".join(words[:2]) if " ".join(words[:2]) in cli.COMMANDS else words[0]
     command = cli.COMMANDS[name]
     module, _, attribute = command.function.partition(":")
-    build = cli._train_parser if name == "train" else cli._parser
+    build = cli._PARSERS.get(name, cli._parser)
     parser, _ = build(name, command, getattr(importlib.import_module(module), attribute))
     parser.parse_args(words[len(name.split()) :])  # exits on an unknown word
 

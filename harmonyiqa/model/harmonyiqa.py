@@ -1,6 +1,7 @@
 """The scorer: InternVL, LoRA adapters, a score head, and the plain way to score an image."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,10 +16,11 @@ from transformers import InternVLForConditionalGeneration
 from harmonyiqa.config import ModelSettings
 from harmonyiqa.errors import UserError
 from harmonyiqa.images import open_rgb
-from harmonyiqa.model.head import ScoreHead
+from harmonyiqa.model.head import MAP_UNIT, MapHead, ScoreHead
 from harmonyiqa.model.inputs import IGNORED, Batch, Example, Inputs
 
 Picture = str | Path | Image.Image | np.ndarray | torch.Tensor
+_MAP_SPREAD = 0.1  # variance of the map over composites, so that its loss and the score's begin near one
 _SENTENCE_TOKENS = 24  # a whole score sentence and a little more
 
 
@@ -60,8 +62,12 @@ class HarmonyIQA(nn.Module):
         # a tuple hides the wrapper from nn.Module, or every weight would be registered twice
         self._adapters = (adapters,)
         self.score_head: ScoreHead | None = None
+        self.card: str | None = None  # README.md of the folder that it was loaded from
         if settings.has_score_head:
             self.add_score_head()
+        self.map_head: MapHead | None = None
+        if settings.map_cells:
+            self.add_map_head(settings.map_cells)
 
     @classmethod
     def from_pretrained(
@@ -91,16 +97,55 @@ class HarmonyIQA(nn.Module):
             name_or_path, device=device, dtype=dtype, revision=revision, local_files_only=local_files_only
         )
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write weights (safetensors), settings, prompt and tokenizer; see `harmonyiqa.model.storage`."""
+    def save_pretrained(self, folder: str | Path, *, merge: bool = False) -> None:
+        """Write weights (safetensors), settings, prompt and tokenizer; see `harmonyiqa.model.storage`.
+
+        Args:
+            folder: where; what stood there is replaced.
+            merge: add the adapters to the weights, so that the folder needs no base (layout `full`).
+        """
         from harmonyiqa.model.storage import save
 
-        save(self, folder)
+        save(self, folder, merge=merge)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        license: str,
+        private: bool = True,
+        merge: bool = False,
+        revision: str | None = None,
+    ) -> str:
+        """Publish the model with its card; see `harmonyiqa.model.publish`.
+
+        Args:
+            repo_id: owner/name; made if it is not there.
+            license: of the model, by its hub name (`apache-2.0`, `cc-by-nc-4.0`); the card names it.
+            private: whether a repository that is made is private.
+            merge: as in `save_pretrained`.
+            revision: branch to write to.
+
+        Returns:
+            The address of what was written.
+
+        Raises:
+            UserError: the model has no complete card.
+        """
+        from harmonyiqa.model.publish import push
+
+        return push(self, repo_id, license=license, private=private, merge=merge, revision=revision)
 
     @property
     def adapters(self) -> PeftModel | None:
         """peft's wrapper around the backbone, or None without adapters."""
         return self._adapters[0]
+
+    @property
+    def _no_split_modules(self) -> list[str]:
+        """The layers that FSDP keeps in one piece, by class: accelerate looks here."""
+        towers = self.backbone.model.vision_tower.encoder.layer, self.backbone.model.language_model.layers
+        return [type(layers[0]).__name__ for layers in towers]
 
     @property
     def device(self) -> torch.device:
@@ -110,6 +155,26 @@ class HarmonyIQA(nn.Module):
     def add_score_head(self) -> None:
         """Give the model a score head with random weights (start of stage 2)."""
         self.score_head = ScoreHead(self.backbone.config.text_config.hidden_size).to(self.device)
+
+    def add_map_head(self, cells: int) -> None:
+        """Give the model a map head with random weights (training on photos)."""
+        self.map_head = MapHead(self.backbone.config.text_config.hidden_size, cells).to(self.device)
+        self.settings = replace(self.settings, map_cells=cells)
+
+    def require_map_head(self) -> MapHead:
+        """The map head.
+
+        Raises:
+            UserError: there is none.
+        """
+        if self.map_head is None:
+            raise UserError(f"{self.name} has no map of what was altered: it was not trained on photos")
+        return self.map_head
+
+    def drop_map_head(self) -> None:
+        """Forget it: training without a map would leave it behind."""
+        self.map_head = None
+        self.settings = replace(self.settings, map_cells=0)
 
     # --- scoring -------------------------------------------------------------------------------------------------
 
@@ -136,6 +201,18 @@ class HarmonyIQA(nn.Module):
         return self._to_mos(
             self.score_head(self._hidden(batch.input_ids, batch.attention_mask, batch.pixel_values)[:, -1])
         )
+
+    @torch.inference_mode()
+    def predict_map(self, batch: Batch) -> torch.Tensor:
+        """Where each image of a batch looks altered, and how far: (N, G, G) float32 CIEDE2000, 0 or more.
+
+        Raises:
+            UserError: the model has no map head.
+        """
+        head = self.require_map_head()
+        batch = batch.to(self.device)
+        hidden = self._hidden(batch.input_ids, batch.attention_mask, batch.pixel_values)
+        return (self._map(head, hidden, batch.input_ids) * MAP_UNIT).clamp_min(0)
 
     @torch.inference_mode()
     def predict_text(self, batch: Batch) -> list[str]:
@@ -206,6 +283,7 @@ class HarmonyIQA(nn.Module):
         pixel_values: torch.Tensor,
         labels: torch.Tensor,
         num_items_in_batch: torch.Tensor | float | None = None,
+        shifts: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """Training loss of the model's stage.
 
@@ -215,29 +293,38 @@ class HarmonyIQA(nn.Module):
             pixel_values: (tiles, 3, S, S).
             labels: stage 1: (N, L) token ids, -100 where there is no loss; stage 2: (N,) MOS.
             num_items_in_batch: labels in the whole step, over all accumulated batches and processes.
+            shifts: (N, G, G) in CIEDE2000, what the map head shall draw; its loss is added to the score's.
 
         Returns:
             `loss`; in stage 2 also `scores` (N,), on the MOS scale.
         """
         hidden = self._hidden(input_ids, attention_mask, pixel_values)
+        map_loss: torch.Tensor | float = 0.0
+        if shifts is not None and self.map_head is not None:
+            found = self._map(self.map_head, hidden, input_ids)
+            map_loss = F.mse_loss(found, shifts / MAP_UNIT) / _MAP_SPREAD
         if self.score_head is None:
             target = labels[:, 1:]
             kept = target != IGNORED
             logits = self.backbone.lm_head(hidden[:, :-1][kept])  # at labelled positions only
             total = F.cross_entropy(logits.float(), target[kept], reduction="sum")
-            return {"loss": total / (kept.sum() if num_items_in_batch is None else num_items_in_batch)}
-        return self.score_loss(hidden, labels, num_items_in_batch)
-
-    def score_loss(
-        self, hidden: torch.Tensor, labels: torch.Tensor, items: torch.Tensor | float | None
-    ) -> dict[str, torch.Tensor]:
-        """Mean squared error of the normalised score, and the scores; arguments as in `forward`."""
-        if self.score_head is None:
-            raise UserError(f"{self.name} has no score head to train")
+            here = kept.sum()
+            return {
+                "loss": (total + here * map_loss)
+                / (here if num_items_in_batch is None else num_items_in_batch)
+            }
         output = self.score_head(hidden[:, -1])
-        target = (labels.float() - self.settings.mos_mean) / self.settings.mos_std
-        total = F.mse_loss(output, target, reduction="sum")
-        return {"loss": total / (len(target) if items is None else items), "scores": self._to_mos(output)}
+        goal = (labels.float() - self.settings.mos_mean) / self.settings.mos_std
+        total = F.mse_loss(output, goal, reduction="sum") + len(goal) * map_loss
+        items = len(goal) if num_items_in_batch is None else num_items_in_batch
+        return {"loss": total / items, "scores": self._to_mos(output)}
+
+    def _map(self, head: MapHead, hidden: torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor:
+        """(N, G, G) in `MAP_UNIT`. An image stands last in its question: a row's last image tokens are its own."""
+        is_image = input_ids == self.inputs.image_token_id
+        from_the_right = is_image.flip(1).cumsum(1).flip(1)
+        own = is_image & (from_the_right <= self.inputs.tokens_per_tile)
+        return head(hidden[own].unflatten(0, (len(hidden), -1)))
 
     def _hidden(self, ids: torch.Tensor, mask: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
         """(N, L, width): the LLM's last hidden states, without `lm_head`."""

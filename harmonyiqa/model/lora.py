@@ -43,19 +43,25 @@ def add_adapters(backbone: nn.Module, lora: LoraSettings, *, vision: bool, llm: 
 def set_trainable(model: nn.Module, trainable: TrainableSettings, stage: int) -> None:
     """Mark which parameters of a `HarmonyIQA` get gradients; everything else is frozen.
 
+    What learns is float32, whatever the frozen weights are: a step of 4e-5 is lost in a bfloat16 weight.
     `lm_head` takes no part in stage 2, so it learns in stage 1 only (tied to the embedding, it learns in both).
     """
-    how = {"vision_tower": trainable.vision, "language_model": trainable.llm}
     for name, parameter in model.named_parameters():
-        part = next((p for p in how if f".{p}." in name), None)
-        if part is not None:
-            learns = how[part] == "full" or (how[part] == "lora" and "lora_" in name)
-        elif ".multi_modal_projector." in name:
-            learns = trainable.projector
-        elif name.startswith("score_head."):
-            learns = stage == 2
-        else:
-            learns = name == "backbone.lm_head.weight" and trainable.llm == "full" and stage == 1
-        parameter.requires_grad_(learns)
+        parameter.requires_grad_(learns(name, trainable, stage))
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
     if not any(p.requires_grad for p in model.parameters()):
         raise UserError("nothing to train: vision and llm are frozen and projector is false")
+
+
+def learns(name: str, trainable: TrainableSettings, stage: int) -> bool:
+    """Whether a parameter of a `HarmonyIQA`, by its name, gets gradients in a stage."""
+    how = {"vision_tower": trainable.vision, "language_model": trainable.llm}
+    part = next((p for p in how if f".{p}." in name), None)
+    if part is not None:
+        return how[part] == "full" or (how[part] == "lora" and "lora_" in name)
+    if ".multi_modal_projector." in name:
+        return trainable.projector
+    if name.startswith(("score_head.", "map_head.")):
+        return stage == 2
+    return name == "backbone.lm_head.weight" and trainable.llm == "full" and stage == 1

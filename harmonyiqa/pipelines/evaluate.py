@@ -30,6 +30,7 @@ def evaluate(
     out_json: str | None = None,
     out_markdown: str | None = None,
     batch_size: int = 16,
+    probes: bool = False,
 ) -> int:
     """Measure how well predictions agree with the scores of a manifest.
 
@@ -54,9 +55,10 @@ def evaluate(
         out_json: Write every number here too.
         out_markdown: Write the printed table here too.
         batch_size: With a model: images a model call.
+        probes: With a model: afterwards ask whether it works at all, a line of PASS or FAIL a probe.
 
     Returns:
-        0, or 1 if rows of the manifest could not be used; each kind is counted and named.
+        0, or 1 if rows of the manifest could not be used (each kind is counted and named), or a probe failed.
 
     Raises:
         UserError: if the arguments do not fit together, a file is wrong, or no row can be used.
@@ -68,6 +70,8 @@ def evaluate(
     from harmonyiqa.evaluate.summary import split_note, summarize, summarize_seeds
     from harmonyiqa.report.tables import to_json, to_markdown, write_text
 
+    if probes and model is None:
+        raise UserError("--probes asks a model: give --model MODEL")
     if (predictions is None) == (model is None) and (seeds is None or model is not None):
         raise UserError("give --predictions FILE or --model MODEL, one of the two")
     if seeds is not None and split is not None:
@@ -116,7 +120,14 @@ def evaluate(
     if out_markdown is not None:
         write_text(text, out_markdown)
     print(text, end="")
-    return int(any(each.unused for each in joined.values()))
+    unused = any(each.unused for each in joined.values())
+    if probes:
+        from harmonyiqa.pipelines.probes import run_probes
+
+        asked = run_probes(scorer, chosen, no_reference=no_reference)
+        print("\n".join(["", *(probe.line() for probe in asked)]))
+        return int(unused or any(probe.passed is False for probe in asked))
+    return int(unused)
 
 
 def _join(

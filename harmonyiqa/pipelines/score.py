@@ -24,6 +24,7 @@ def score(
     model: str | None = None,
     out: str | None = None,
     report: str | None = None,
+    explain: str | None = None,
     batch_size: int = 16,
     workers: int | None = None,
     device: str | None = None,
@@ -39,6 +40,7 @@ def score(
         model: A model folder or a hub id. Default: the bundled model, no network needed.
         out: Write the predictions here: .csv, .jsonl or .parquet.
         report: Write a self-contained page here: .html.
+        explain: Write heat maps of what looks altered into this folder, and show them on the page.
         batch_size: Images a model call.
         workers: Processes that decode images. Default: none on a CPU, which the model keeps busy by itself;
             otherwise as many as there are cores to spare, eight at most.
@@ -71,11 +73,20 @@ def score(
 
     main_process, processes, default_device = _meet(device)
     scorer = HarmonyIQA.from_pretrained(model, device=_device(device, default_device))
+    if explain is not None:
+        scorer.require_map_head()
     if workers is None:
         workers = _spare_cores(scorer.device.type, processes)
     predictions = predict(
         scorer, items, batch_size=batch_size, workers=workers, text=text, max_pixels=max_pixels
     )
+    heat = {}
+    if explain is not None:
+        from harmonyiqa.scoring.explain import explain as write_heat_maps
+
+        heat = write_heat_maps(
+            scorer, items, explain, batch_size=batch_size, workers=workers, max_pixels=max_pixels
+        )
     if processes > 1:
         torch.distributed.destroy_process_group()
     if not main_process:
@@ -87,9 +98,17 @@ def score(
         from harmonyiqa.report.page import write_page
 
         title = paths[0] if len(paths) == 1 else f"{len(paths)} paths"
-        write_page(predictions, report, title=title, model_note=note, image_root=root, max_pixels=max_pixels)
+        write_page(
+            predictions,
+            report,
+            title=title,
+            model_note=note,
+            image_root=root,
+            heat_maps=heat,
+            max_pixels=max_pixels,
+        )
     print(render(predictions, note))
-    for kind, path in (("predictions", out), ("page", report)):
+    for kind, path in (("predictions", out), ("page", report), ("heat maps", explain)):
         if path is not None:
             print(f"{kind}: {path}")
     return int(any(prediction.score is None for prediction in predictions))

@@ -3,7 +3,7 @@
 import base64
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ class _Card:
     image: str | None
     reference: str | None
     has_reference: bool
+    heat_map: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ def write_page(
     title: str,
     model_note: str,
     image_root: str | Path,
+    heat_maps: Mapping[str, Path] | None = None,
     max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> None:
     """Write the page, atomically. It loads nothing: pictures, style and script are inside.
@@ -61,15 +63,16 @@ def write_page(
         title: what was scored.
         model_note: what to know about the model, in a sentence.
         image_root: the folder that image and reference names start from.
+        heat_maps: the picture beside an image, by its name.
         max_pixels: the most pixels that a picture may have to get a thumbnail.
     """
     scored = sorted(
         ((p.score, p) for p in predictions if p.score is not None), key=lambda pair: (pair[0], pair[1].image)
     )
     scores = [score for score, _ in scored]
-    root = Path(image_root)
+    root, heat = Path(image_root), heat_maps or {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without holding the interpreter's lock
-        cards = pool.map(lambda pair: _card(pair[0], pair[1], root, max_pixels), scored[:SHOWN])
+        cards = pool.map(lambda pair: _card(pair[0], pair[1], root, heat, max_pixels), scored[:SHOWN])
         shown = list(
             tqdm(cards, total=min(len(scored), SHOWN), desc="thumbnails", unit="image", disable=None)
         )
@@ -103,7 +106,9 @@ def environment() -> Environment:
     )
 
 
-def _card(score: float, prediction: Prediction, root: Path, max_pixels: int) -> _Card:
+def _card(
+    score: float, prediction: Prediction, root: Path, heat: Mapping[str, Path], max_pixels: int
+) -> _Card:
     reference = prediction.reference
     return _Card(
         name=prediction.image,
@@ -111,6 +116,7 @@ def _card(score: float, prediction: Prediction, root: Path, max_pixels: int) -> 
         image=_thumbnail(root / prediction.image, max_pixels),
         reference=None if reference is None else _thumbnail(root / reference, max_pixels),
         has_reference=reference is not None,
+        heat_map=_thumbnail(heat[prediction.image], max_pixels) if prediction.image in heat else None,
     )
 
 

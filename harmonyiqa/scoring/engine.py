@@ -5,10 +5,10 @@ batch holds the same images however many processes there are, so scores do not d
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 import torch.distributed
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from harmonyiqa import HarmonyIQA
 
 Outcome = float | str  # a score, or why there is none
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
 def predict(
@@ -54,28 +56,44 @@ def predict(
     Raises:
         UserError: if a batch does not fit into the device's memory.
     """
+    outcomes: dict[int, Outcome] = {index: item.error for index, item in enumerate(items) if item.error}
+    for ready in batches(
+        model, items, "scoring", batch_size=batch_size, workers=workers, max_pixels=max_pixels
+    ):
+        outcomes |= ready.failed
+        if ready.batch is not None:
+            outcomes |= zip(ready.indexes, _outcomes(model, ready.batch, text), strict=True)
+    outcomes = gather(outcomes)
+    return [_prediction(item, outcomes[index], model.name) for index, item in enumerate(items)]
+
+
+def batches(
+    model: "HarmonyIQA", items: Sequence[Item], what: str, *, batch_size: int, workers: int, max_pixels: int
+) -> Iterator["Ready"]:
+    """This process's share of the items, ready for the model; a progress bar says `what` is done with them."""
     rank, processes = _place()
-    batches = _batches(items, batch_size)[rank::processes]
-    loader: DataLoader[_Ready] = DataLoader(
+    shares = _batches(items, batch_size)[rank::processes]
+    loader: DataLoader[Ready] = DataLoader(
         _Examples(items, model.inputs, max_pixels),  # type: ignore[arg-type]  # only __getitem__ is used
-        batch_sampler=batches,
-        num_workers=min(workers, len(batches)),
+        batch_sampler=shares,
+        num_workers=min(workers, len(shares)),
         collate_fn=_Collate(model.inputs),
     )
-    outcomes: dict[int, Outcome] = {index: item.error for index, item in enumerate(items) if item.error}
     hidden = None if rank == 0 else True  # None: shown where stderr is a terminal
-    with tqdm(total=sum(map(len, batches)), desc="scoring", unit="image", disable=hidden) as bar:
+    with tqdm(total=sum(map(len, shares)), desc=what, unit="image", disable=hidden) as bar:
         for ready in loader:
-            outcomes |= ready.failed
-            if ready.batch is not None:
-                outcomes |= zip(ready.indexes, _outcomes(model, ready.batch, text), strict=True)
+            yield ready
             bar.update(len(ready.failed) + len(ready.indexes))
-    if processes > 1:
-        shares: list[dict[int, Outcome]] = [{}] * processes
-        torch.distributed.all_gather_object(shares, outcomes)
-        for share in shares:
-            outcomes |= share
-    return [_prediction(item, outcomes[index], model.name) for index, item in enumerate(items)]
+
+
+def gather(share: dict[Key, Value]) -> dict[Key, Value]:
+    """The shares of all processes as one."""
+    processes = _place()[1]
+    if processes == 1:
+        return share
+    shares: list[dict[Key, Value]] = [{}] * processes
+    torch.distributed.all_gather_object(shares, share)
+    return {key: value for each in shares for key, value in each.items()}
 
 
 def _place() -> tuple[int, int]:
@@ -126,8 +144,14 @@ class _Examples:
 
 
 @dataclass(frozen=True)
-class _Ready:
-    """A batch as it leaves a worker; without those that failed, and None if all did."""
+class Ready:
+    """A batch as it leaves a worker.
+
+    Attributes:
+        indexes: which items it holds, in order.
+        batch: what the model reads; None if all failed.
+        failed: the others, and why.
+    """
 
     indexes: list[int]
     batch: Batch | None
@@ -140,10 +164,10 @@ class _Collate:
     def __init__(self, inputs: Inputs) -> None:
         self._inputs = inputs
 
-    def __call__(self, results: list[tuple[int, Example | str]]) -> _Ready:
+    def __call__(self, results: list[tuple[int, Example | str]]) -> Ready:
         examples = {index: result for index, result in results if isinstance(result, Example)}
         failed: dict[int, Outcome] = {index: result for index, result in results if isinstance(result, str)}
-        return _Ready(
+        return Ready(
             list(examples), self._inputs.collate(list(examples.values())) if examples else None, failed
         )
 

@@ -206,11 +206,11 @@ def _usable(methods: Sequence[str], colors: Floats, donors: list[Donor]) -> list
 
 def _draw_change(rng: np.random.Generator, method: str, colors: Floats, donor: Donor | None) -> Change:
     if donor is None:
-        return _CHANGES[method](rng, colors, colors)
+        return _CHANGES[method](rng.uniform, colors, colors)
     if method == PASTE:  # back towards the looks that harmonizing took from it
-        return statistics(rng, colors, draw(rng, donor.rgb[donor.mask]))
+        return statistics(rng.uniform, colors, draw(rng, donor.rgb[donor.mask]))
     lent = donor.rgb[donor.mask] if rng.random() < 0.5 else donor.rgb.reshape(-1, 3)
-    return _CHANGES[method](rng, colors, draw(rng, lent))
+    return _CHANGES[method](rng.uniform, colors, draw(rng, lent))
 
 
 def _read_donors(photos: Iterable[Photo], size: int, area: int) -> Iterator[Donor]:

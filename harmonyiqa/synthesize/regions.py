@@ -26,7 +26,7 @@ class Photo:
 
     Attributes:
         image: the photo's file.
-        regions: its region map's file.
+        regions: its region map's file; None if it has none.
         content: a name for the scene, unique in the folder.
         source: the collection that it comes from.
         split: train, val or test; None where nobody said.
@@ -34,15 +34,15 @@ class Photo:
     """
 
     image: Path
-    regions: Path
+    regions: Path | None
     content: str
     source: str
     split: str | None
     is_class_map: bool
 
 
-def find_photos(folder: str | Path, split: str) -> list[Photo]:
-    """Photos of one split (or ``all``) that have a region map.
+def find_photos(folder: str | Path, split: str, *, without_map: bool = False) -> list[Photo]:
+    """Photos of one split (or ``all``) that have a region map; ``without_map`` takes the pack's others too.
 
     With a ``photos.csv`` (image, regions, source, split) the folder is a photo pack, and its ``classes.json``
     names the sources whose maps hold classes. Without one, every ``<name>.<suffix>`` beside a
@@ -56,7 +56,7 @@ def find_photos(folder: str | Path, split: str) -> list[Photo]:
         raise UserError(f"split {split!r} is not one of {', '.join(SPLITS)}, all")
     if not root.is_dir():
         raise UserError(f"photo folder {folder} does not exist")
-    photos = _from_table(root) if (root / "photos.csv").is_file() else _from_pairs(root)
+    photos = _from_table(root, without_map) if (root / "photos.csv").is_file() else _from_pairs(root)
     photos = [photo for photo in photos if split in (photo.split, "all")]
     if not photos:
         raise UserError(
@@ -69,7 +69,7 @@ def find_photos(folder: str | Path, split: str) -> list[Photo]:
     return photos
 
 
-def _from_table(root: Path) -> list[Photo]:
+def _from_table(root: Path, without_map: bool) -> list[Photo]:
     classes = root / "classes.json"
     class_maps = json.loads(classes.read_text(encoding="utf-8")) if classes.is_file() else {}
     photos = []
@@ -80,16 +80,17 @@ def _from_table(root: Path) -> list[Photo]:
             raise UserError(
                 f"split {row['split']!r} in row {number} of photos.csv is not one of {', '.join(SPLITS)}"
             )
-        if row.get("regions"):
+        regions = row.get("regions")
+        if regions or without_map:
             image, source = str(row["image"]), str(row["source"])
             photos.append(
                 Photo(
                     image=root / image,
-                    regions=root / str(row["regions"]),
+                    regions=root / str(regions) if regions else None,
                     content=_content(Path(image)),
                     source=source,
                     split=str(row["split"]),
-                    is_class_map=source in class_maps,
+                    is_class_map=bool(regions) and source in class_maps,
                 )
             )
     return photos
@@ -117,11 +118,17 @@ def read_photo(photo: Photo, size: int) -> tuple[Floats, list[Mask]]:
     scale = min(1.0, size / max(image.size))
     shape = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     rgb = np.asarray(image.resize(shape, Image.Resampling.LANCZOS), np.float32) / 255
-    labels = _read_map(photo.regions, image.size).resize(shape, Image.Resampling.NEAREST)
+    assert photo.regions is not None  # find_photos gave none without
+    labels = read_labels(photo.regions, image.size).resize(shape, Image.Resampling.NEAREST)
     return rgb, find_regions(np.asarray(labels, np.uint8), photo.is_class_map)
 
 
-def _read_map(path: Path, size: tuple[int, int]) -> Image.Image:
+def read_labels(path: Path, size: tuple[int, int]) -> Image.Image:
+    """A region map of the given width and height.
+
+    Raises:
+        UserError: it cannot be read, is not 8 bit, or has another size.
+    """
     try:
         with Image.open(path) as opened:
             opened.load()

@@ -6,19 +6,21 @@ a method says nothing about the score.
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from harmonyiqa.color import Floats, delta_e_2000, srgb_to_lab
+from harmonyiqa.color import Colors, Floats, delta_e_2000, srgb_to_lab
 
-Change = Callable[[Floats, float], Floats]
-"""sRGB colours ``(N, 3)`` and a strength, all in 0..1 -> changed colours; strength 0 changes nothing."""
+Change = Callable[[Colors, Any], Colors]
+"""sRGB colours ``(..., N, 3)`` and strengths, all in 0..1 -> changed colours; strength 0 changes nothing."""
 
 BEST_MOS = 77.6  # HarmonyIQAD's MOS lie in 28.09-77.61
 WORST_MOS = 28.0
 UNTOUCHED_SHARE = 0.07
 _FLOOR = 20.0
 _SCALE = 15.0
+_SHAPE = (1.4, 2.1)
 _BISECTIONS = 10
 _CLOSE = 0.2  # close enough: the score follows the severity that was measured, not the one that was wanted
 
@@ -42,7 +44,15 @@ def draw_delta_e(rng: np.random.Generator) -> float:
     MOS = 28 + 50 Beta(1.4, 2.1), fitted to the 1,350 released labels: mean 50.1 and standard deviation 13.4
     here, 49.9 and 13.1 there; but for the untouched rows the distribution functions differ by at most 0.06.
     """
-    return delta_e_of(min(WORST_MOS + 50 * rng.beta(1.4, 2.1), BEST_MOS))
+    return delta_e_of(min(WORST_MOS + 50 * rng.beta(*_SHAPE), BEST_MOS))
+
+
+def delta_e_quantiles(count: int) -> Floats:
+    """The same distribution as ``count`` equally likely severities, float32."""
+    from scipy.stats import beta
+
+    mos = WORST_MOS + 50 * beta.ppf((np.arange(count) + 0.5) / count, *_SHAPE)
+    return np.array([delta_e_of(min(m, BEST_MOS)) for m in mos], np.float32)
 
 
 def mean_delta_e(before: Floats, after: Floats) -> float:

@@ -32,8 +32,10 @@ class ScoreDataset(Dataset[Item]):
         split: which of its splits.
         inputs: the model's.
         mode: "nr", "fr" or "both" (twice as many items).
-        flip: mirror half of the images, the reference with its image.
+        flip: mirror half of the images, the reference with its image; which ones depends on seed, epoch and image
+            alone, so that a resumed run goes on with the same.
         limit: take only this many rows, spread evenly; 0 takes all.
+        seed: of the flips.
 
     Raises:
         UserError: the split is empty, a row has no MOS, or no reference in a mode that needs one.
@@ -48,6 +50,7 @@ class ScoreDataset(Dataset[Item]):
         *,
         flip: bool = False,
         limit: int = 0,
+        seed: int = 0,
     ) -> None:
         rows = manifest.split(split).rows
         for row in rows:
@@ -63,6 +66,12 @@ class ScoreDataset(Dataset[Item]):
         self.manifest = manifest
         self.inputs = inputs
         self.flip = flip
+        self.seed = seed
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # worker processes see it change
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the data loader before each pass."""
+        self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
         return len(self.questions)
@@ -77,7 +86,8 @@ class ScoreDataset(Dataset[Item]):
         """The image, then its reference if there is one; and whether they were mirrored."""
         names = [row.image] if mode == "nr" else [row.image, row.reference]
         pictures = [open_rgb(self.manifest.resolve(name)) for name in names if name is not None]
-        mirrored = self.flip and random.random() < 0.5
+        draw = random.Random(f"{self.seed} {int(self._epoch)} {row.image} {row.reference} {mode}").random()
+        mirrored = self.flip and draw < 0.5
         return ([ImageOps.mirror(picture) for picture in pictures] if mirrored else pictures), mirrored
 
 

@@ -5,6 +5,7 @@ environment.json  versions, machine kind, seed, hash of the manifest
 split.json        which images were train, val and test, and the hash of that
 history.jsonl     every logged number, one line a time
 metrics.json      the best validation and how long it took
+probes.json       whether the trained model passes each probe (`evaluate.probes`)
 checkpoint-N/     what `--resume` goes on from
 tensorboard/      the same numbers as curves
 model/            the trained model; its README.md is the model card
@@ -20,6 +21,7 @@ from typing import Any
 
 import torch
 import yaml
+from accelerate import PartialState
 from tqdm import tqdm
 from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -75,9 +77,9 @@ def open_run(settings: RunSettings, *, resume: bool) -> None:
                 f"{folder} was started with other settings ({', '.join(changed)}): resume with the same ones"
             )
     else:
-        with atomic_path(path) as part:
-            part.write_text(now, encoding="utf-8")
         write_json(folder / "environment.json", environment(settings))
+        with atomic_path(path) as part:  # last: with it the folder holds a run
+            part.write_text(now, encoding="utf-8")
 
 
 def environment(settings: RunSettings) -> dict[str, Any]:
@@ -96,6 +98,7 @@ def environment(settings: RunSettings) -> dict[str, Any]:
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         "threads": torch.get_num_threads(),
         "seed": settings.seed,
+        "data_order": "each epoch a permutation drawn from seed and epoch (accelerate's SeedableRandomSampler)",
         "manifest_sha256": sha256_of(settings.data.manifest),
     }
 
@@ -124,11 +127,28 @@ def read_run(settings: RunSettings) -> tuple[Path, dict[str, Any], dict[str, Any
     return folder, metrics, environment
 
 
-class History(TrainerCallback):
-    """Keeps every logged number in `history.jsonl`."""
+def _step_of(line: str) -> float:
+    """The step of a line of the history; a line that was cut off belongs to none."""
+    try:
+        return float(json.loads(line)["step"])
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return float("inf")
 
-    def __init__(self, folder: Path) -> None:
+
+class History(TrainerCallback):
+    """Keeps every logged number in `history.jsonl`.
+
+    Args:
+        folder: the run folder.
+        from_step: where the run goes on; what was logged after that step is logged again, and cut off here.
+    """
+
+    def __init__(self, folder: Path, from_step: int = 0) -> None:
         self.path = folder / "history.jsonl"
+        if PartialState().is_main_process and self.path.exists():
+            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+            with atomic_path(self.path) as part:
+                part.write_text("".join(ln for ln in lines if _step_of(ln) <= from_step), encoding="utf-8")
 
     def on_log(
         self,

@@ -28,10 +28,16 @@ from harmonyiqa.errors import UserError
 from harmonyiqa.model.harmonyiqa import HarmonyIQA
 from harmonyiqa.model.lora import set_trainable
 from harmonyiqa.model.storage import start
+from harmonyiqa.train.composites import CompositeDataset, composites, one_batch
 from harmonyiqa.train.data import Collator, ScoreDataset
-from harmonyiqa.train.dense import DenseCollator, DenseDataset, DenseScorer
 from harmonyiqa.train.runs import History, Progress, open_run, record_split, write_json
-from harmonyiqa.train.trainer import ScorerTrainer, last_checkpoint, validation_metrics
+from harmonyiqa.train.trainer import (
+    ScorerTrainer,
+    last_checkpoint,
+    put_trained_tensors,
+    trained_tensors,
+    validation_metrics,
+)
 
 log = logging.getLogger(__name__)
 
@@ -46,14 +52,14 @@ def train_scorer(settings: TrainSettings, *, resume: bool = False) -> HarmonyIQA
     Raises:
         UserError: the data or the start model do not fit the settings.
     """
+    _check_memory_settings(settings)
     manifest = read_manifest(settings.data.manifest)
     folder = Path(settings.out)
     # without `cpu` the processes of torchrun do not meet on a machine without a GPU
     if PartialState(cpu=not torch.cuda.is_available()).is_main_process:
         open_run(settings, resume=resume)
     set_seed(settings.seed)
-    stage: Literal[1, 2] = 1 if settings.stage == 1 else 2  # stage 0 trains a score head too
-    model = start(settings.start, settings.trainable, stage)
+    model = _first(settings)
     train, val = _datasets(settings, manifest, model)
     spread = train.mos.std().item()
     if not spread > 0:
@@ -61,9 +67,6 @@ def train_scorer(settings: TrainSettings, *, resume: bool = False) -> HarmonyIQA
     model.settings = replace(
         model.settings, mos_mean=train.mos.mean().item(), mos_std=spread, mos_kind=_mos_kind(manifest)
     )
-    set_trainable(model, settings.trainable, stage)
-    if settings.stage == 0:
-        model = DenseScorer.around(model)
     if settings.optim.gradient_checkpointing:
         # the reentrant kind silently gives the vision adapters no gradient
         model.backbone.gradient_checkpointing_enable({"use_reentrant": False})
@@ -71,47 +74,86 @@ def train_scorer(settings: TrainSettings, *, resume: bool = False) -> HarmonyIQA
         record_split(manifest, folder)
         _report_size(model, train, val)
 
+    checkpoint = last_checkpoint(folder) if resume else None
     trainer = ScorerTrainer(
         model=model,
         args=_arguments(settings, len(train)),
         train_dataset=train,
         eval_dataset=val,
-        data_collator=(DenseCollator if settings.stage == 0 else Collator)(
-            model.inputs, sentences=stage == 1
-        ),
+        data_collator=Collator(model.inputs, sentences=settings.stage == 1)
+        if settings.photos is None
+        else one_batch,
         compute_metrics=validation_metrics,
-        callbacks=_callbacks(settings, folder),
+        callbacks=_callbacks(settings, folder, checkpoint),
     )
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(Progress)
     began = time.monotonic()
-    checkpoint = last_checkpoint(folder) if resume else None
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    model = _whole(trainer, model, settings)
     if trainer.is_world_process_zero():
         _finish(trainer, model, settings, folder, time.monotonic() - began)
     trainer.accelerator.wait_for_everyone()
     return model
 
 
+def _first(settings: TrainSettings) -> HarmonyIQA:
+    """The model that a run begins with: its heads in place, and what learns marked."""
+    stage: Literal[1, 2] = 1 if settings.stage == 1 else 2  # stage 0 trains a score head too
+    model = start(settings.start, settings.trainable, stage)
+    if settings.photos is None:
+        model.drop_map_head()
+    elif model.settings.map_cells != settings.photos.map_cells:
+        model.add_map_head(settings.photos.map_cells)
+    set_trainable(model, settings.trainable, stage)
+    return model
+
+
+def _whole(trainer: ScorerTrainer, model: HarmonyIQA, settings: TrainSettings) -> HarmonyIQA:
+    """The trained model in one piece: where FSDP or ZeRO-3 has sharded it, the start model with what was trained."""
+    if not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
+        return model
+    tensors = trained_tensors(model)
+    if not trainer.is_world_process_zero():
+        return model
+    plain = _first(settings)
+    plain.settings = model.settings
+    put_trained_tensors(plain, tensors)
+    return plain if settings.start.quantize != "none" else plain.to(trainer.args.device)
+
+
+def _check_memory_settings(settings: TrainSettings) -> None:
+    """Settings that do not go together, before anything is loaded."""
+    if settings.start.dtype == "bfloat16" and settings.optim.precision != "bf16":
+        raise UserError(
+            f"start.dtype bfloat16 computes in bfloat16: set optim.precision to bf16, not {settings.optim.precision}"
+        )
+
+
 def _datasets(
     settings: TrainSettings, manifest: Manifest, model: HarmonyIQA
-) -> tuple[ScoreDataset, ScoreDataset]:
+) -> tuple[ScoreDataset | CompositeDataset, ScoreDataset]:
     data = settings.data
-    if settings.stage == 0:
-        vision = model.backbone.config.vision_config
-        grid = vision.image_size[0] // vision.patch_size[0]
-        train: ScoreDataset = DenseDataset(
-            manifest, "train", model.inputs, grid, mode=data.mode, flip=data.flip
+    if settings.photos is not None:
+        train: ScoreDataset | CompositeDataset = composites(
+            settings.photos,
+            Path(settings.out) / "photos.safetensors",
+            model.inputs,
+            tile=model.settings.tile_size,
+            batch_size=settings.optim.batch_size,
+            seed=settings.seed,
+            sentences=settings.stage == 1,
         )
     else:
-        train = ScoreDataset(manifest, "train", model.inputs, data.mode, flip=data.flip)
+        train = ScoreDataset(manifest, "train", model.inputs, data.mode, flip=data.flip, seed=settings.seed)
     val = ScoreDataset(manifest, "val", model.inputs, data.mode, limit=settings.validation.max_images)
     return train, val
 
 
 def _arguments(settings: TrainSettings, items: int) -> TrainingArguments:
     optim, validation = settings.optim, settings.validation
-    per_step = optim.batch_size * optim.accumulation * PartialState().num_processes
+    batch_size = optim.batch_size if settings.photos is None else 1  # an item is a batch already
+    per_step = batch_size * optim.accumulation * PartialState().num_processes
     # of one epoch, or of the run if that is shorter
     steps = math.ceil(items / per_step * min(1.0, optim.epochs))
     every = max(1, min(steps, settings.max_steps or steps) // validation.per_epoch)
@@ -120,13 +162,14 @@ def _arguments(settings: TrainSettings, items: int) -> TrainingArguments:
         seed=settings.seed,
         num_train_epochs=optim.epochs,
         max_steps=settings.max_steps or -1,
-        per_device_train_batch_size=optim.batch_size,
+        per_device_train_batch_size=batch_size,
         per_device_eval_batch_size=validation.batch_size,
         gradient_accumulation_steps=optim.accumulation,
         learning_rate=optim.learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=optim.warmup,  # below 1 it is a share of all steps
         weight_decay=optim.weight_decay,
+        **({} if optim.optimizer == "adamw" else {"optim": optim.optimizer}),
         max_grad_norm=optim.max_grad_norm,
         bf16=optim.precision == "bf16",
         fp16=optim.precision == "fp16",
@@ -135,10 +178,12 @@ def _arguments(settings: TrainSettings, items: int) -> TrainingArguments:
         save_strategy="steps",
         save_steps=every,
         save_total_limit=2,
+        restore_callback_states_from_checkpoint=True,  # the patience of the early stop
         load_best_model_at_end=True,
         metric_for_best_model="srcc",
         greater_is_better=True,
-        logging_steps=max(1, every // 10),
+        # a tenth of `every`, or less: a divisor, so that no mean of the loss spans a checkpoint
+        logging_steps=next(n for n in range(max(1, every // 10), 0, -1) if every % n == 0),
         report_to=[],  # TensorBoard is added below, with a folder of its own
         remove_unused_columns=False,
         label_names=["labels"],
@@ -148,8 +193,9 @@ def _arguments(settings: TrainSettings, items: int) -> TrainingArguments:
     )
 
 
-def _callbacks(settings: TrainSettings, folder: Path) -> list[TrainerCallback]:
-    callbacks: list[TrainerCallback] = [History(folder)]
+def _callbacks(settings: TrainSettings, folder: Path, checkpoint: Path | None) -> list[TrainerCallback]:
+    step = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+    callbacks: list[TrainerCallback] = [History(folder, step)]
     if PartialState().is_main_process:
         callbacks.append(TensorBoardCallback(SummaryWriter(log_dir=str(folder / "tensorboard"))))
     if settings.validation.patience:
@@ -162,14 +208,16 @@ def _mos_kind(manifest: Manifest) -> str:
     return "+".join(sorted(kinds)) or "human"
 
 
-def _report_size(model: HarmonyIQA, train: ScoreDataset, val: ScoreDataset) -> None:
+def _report_size(model: HarmonyIQA, train: ScoreDataset | CompositeDataset, val: ScoreDataset) -> None:
     total = sum(p.numel() for p in model.parameters())
     learns = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    what = "batches" if isinstance(train, CompositeDataset) else "questions"
     log.info(
-        "%s of %s parameters learn; %s training and %s validation questions",
+        "%s of %s parameters learn; %s training %s and %s validation questions",
         f"{learns:,}",
         f"{total:,}",
         len(train),
+        what,
         len(val),
     )
 

@@ -1,27 +1,36 @@
 """transformers' Trainer, with checkpoints of the trained tensors only and validation by real scores."""
 
+import json
 import logging
 import math
+import shutil
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import save_fsdp_optimizer
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers import EvalPrediction, Trainer
+from transformers.trainer import SCHEDULER_NAME, TRAINER_STATE_NAME
+from transformers.trainer_utils import rotate_checkpoints
 
 from harmonyiqa.errors import UserError
-from harmonyiqa.files import atomic_path
+from harmonyiqa.files import sha256_of
 from harmonyiqa.metrics import MetricError, krcc, plcc, rmse, srcc
 from harmonyiqa.model.harmonyiqa import HarmonyIQA
 from harmonyiqa.model.inputs import Batch
 from harmonyiqa.train.data import Collator
+from harmonyiqa.train.runs import write_json
 
 log = logging.getLogger(__name__)
 WEIGHTS = "trained.safetensors"
-COMPLETE = "complete"  # written last: a checkpoint without it was cut off
+COMPLETE = "complete"  # written last: the SHA-256 of every other file
 
 
 class ScorerTrainer(Trainer):
@@ -29,6 +38,7 @@ class ScorerTrainer(Trainer):
 
     model: HarmonyIQA
     data_collator: Collator
+    _gathers = False
 
     def get_eval_dataloader(self, eval_dataset: str | Dataset | None = None) -> DataLoader:
         """Validation asks for scores in both stages, so its batches hold MOS, not sentences."""
@@ -51,27 +61,68 @@ class ScorerTrainer(Trainer):
         """Score as `harmonyiqa score` would: by the head, in stage 1 by the sentence (NaN without a number)."""
         labels = inputs.pop("labels").to(self.args.device)
         batch = Batch(**inputs)
-        if self.model.score_head is not None:
-            return None, self.model.predict(batch), labels
-        scores = map(self.model.inputs.prompt.parse_score, self.model.predict_text(batch))
+        self._gather_for("predict", "predict_text")
+        with self.accelerator.autocast():  # the frozen weights may be bfloat16, those that learn are not
+            if self.model.score_head is not None:
+                return None, self.model.predict(batch), labels
+            sentences = self.model.predict_text(batch)
+        scores = map(self.model.inputs.prompt.parse_score, sentences)
         return (
             None,
             torch.tensor([math.nan if s is None else s for s in scores], device=labels.device),
             labels,
         )
 
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
-        folder = Path(output_dir or self.args.output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(trained_tensors(self.model), folder / WEIGHTS)
+    def _gather_for(self, *methods: str) -> None:
+        """Let FSDP gather its shards for these methods too, not only for `forward`."""
+        if self.is_fsdp_enabled and isinstance(self.model, FSDPModule) and not self._gathers:
+            for method in methods:
+                register_fsdp_forward_method(self.model, method)
+            self._gathers = True
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write the trained tensors; called in every process, since sharded ones are gathered from all."""
+        tensors = trained_tensors(self.model)
+        if self.args.should_save:
+            folder = Path(output_dir or self.args.output_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            save_file(tensors, folder / WEIGHTS)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
+        """Write aside, note what was written, rename: a checkpoint that was cut off has another name or no note."""
+        run, name = Path(self.args.output_dir), f"checkpoint-{self.state.global_step}"
+        aside = run / ".writing"
+        if self.args.should_save:
+            shutil.rmtree(aside, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        self.args.output_dir = str(aside)
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self.args.output_dir = str(run)
+        if self.state.best_global_step == self.state.global_step:
+            self.state.best_model_checkpoint = str(run / name)
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-            with atomic_path(folder / COMPLETE) as part:
-                part.touch()
+            self.state.save_to_json(str(aside / name / TRAINER_STATE_NAME))
+            write_json(aside / name / COMPLETE, _digests(aside / name))
+            shutil.rmtree(run / name, ignore_errors=True)
+            (aside / name).replace(run / name)
+            shutil.rmtree(aside)
+            rotate_checkpoints(
+                str(run), self.args.save_total_limit, self.state.best_model_checkpoint, use_mtime=True
+            )
+        self.accelerator.wait_for_everyone()
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if not self.is_fsdp_enabled:
+            super()._save_optimizer_and_scheduler(output_dir)
+            return
+        # Trainer would save the frozen base beside them
+        plugin = self.accelerator.state.fsdp_plugin
+        save_fsdp_optimizer(plugin, self.accelerator, self.optimizer, self.model, output_dir)
+        if self.args.should_save:
+            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         load_trained_tensors(self.model, Path(resume_from_checkpoint) / WEIGHTS)
@@ -82,38 +133,88 @@ class ScorerTrainer(Trainer):
 
 
 def trained_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The parameters that learn, by name, on the CPU. A frozen 8-billion-parameter base is not among them."""
-    return {n: p.detach().cpu().contiguous() for n, p in model.named_parameters() if p.requires_grad}
+    """The parameters that learn, whole, by name, on the CPU. A frozen 8-billion-parameter base is not among them.
+
+    Parameters sharded by FSDP or ZeRO-3 are gathered, so every process must call this.
+    """
+    tensors = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            with _gathered(parameter):
+                whole = parameter.full_tensor() if isinstance(parameter, DTensor) else parameter
+                tensors[name] = whole.detach().to("cpu", copy=True).contiguous()
+    return tensors
+
+
+def _gathered(parameter: nn.Parameter, *, write: bool = False) -> AbstractContextManager[Any]:
+    """Whole for a while, where DeepSpeed ZeRO-3 has sharded it."""
+    if not hasattr(parameter, "ds_id"):
+        return nullcontext()
+    import deepspeed
+
+    return deepspeed.zero.GatheredParameters([parameter], modifier_rank=0 if write else None)
 
 
 def load_trained_tensors(model: nn.Module, path: Path) -> None:
-    """Put saved tensors back.
+    """Put tensors back from a checkpoint.
 
     Raises:
         UserError: the file holds other tensors than the model trains.
     """
     tensors = load_file(path)
-    parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
-    if tensors.keys() != parameters.keys():
-        odd = sorted(tensors.keys() ^ parameters.keys())[0]
+    learns = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    if tensors.keys() != learns:
+        odd = sorted(tensors.keys() ^ learns)[0]
         raise UserError(
             f"{path} does not fit these settings ({odd}): what is trained must not change on resume"
         )
-    with torch.no_grad():
-        for name, tensor in tensors.items():
-            parameters[name].copy_(tensor)
+    put_trained_tensors(model, tensors)
+
+
+@torch.no_grad()
+def put_trained_tensors(model: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+    """Set parameters by name, sharded ones too; every process must call this."""
+    parameters = dict(model.named_parameters())
+    for name, tensor in tensors.items():
+        parameter = parameters[name]
+        if isinstance(parameter, DTensor):
+            whole = tensor.to(parameter.device)
+            tensor = distribute_tensor(whole, parameter.device_mesh, parameter.placements)
+        with _gathered(parameter, write=True):
+            parameter.copy_(tensor)
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint of a run; half-written ones are skipped with a line."""
+    """The newest whole checkpoint of a run; half-written and damaged ones are skipped with a line."""
     checkpoints = sorted(
         folder.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]), reverse=True
     )
     for checkpoint in checkpoints:
-        if (checkpoint / COMPLETE).exists():
+        problem = _problem(checkpoint)
+        if problem is None:
             return checkpoint
-        log.warning("%s is incomplete, skipped", checkpoint)
+        log.warning("%s is skipped: %s", checkpoint, problem)
     return None
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below a folder, by relative path."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != COMPLETE)
+    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
+
+
+def _problem(checkpoint: Path) -> str | None:
+    """Why a checkpoint cannot be resumed from; None if it can."""
+    note = checkpoint / COMPLETE
+    if not note.exists():
+        return "it was cut off while it was written"
+    try:
+        noted = json.loads(note.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return f"{COMPLETE} is damaged"
+    found = _digests(checkpoint)
+    odd = sorted(name for name in noted.keys() | found.keys() if noted.get(name) != found.get(name))
+    return f"{odd[0]} is not what was written" if odd else None
 
 
 def validation_metrics(prediction: EvalPrediction) -> dict[str, float]:

@@ -14,6 +14,7 @@ from harmonyiqa import HarmonyIQA
 from harmonyiqa.config import (
     DataSettings,
     OptimSettings,
+    PhotoSettings,
     StartSettings,
     TrainableSettings,
     TrainSettings,
@@ -134,6 +135,30 @@ def test_resume_goes_on_where_a_run_was_cut(grey_manifest, tiny_scorer_folder, t
     resumed = train_scorer(settings, resume=True)
     for (name, p), q in zip(whole.named_parameters(), resumed.parameters(), strict=True):
         assert torch.equal(p, q), name
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2])
+def test_learning_from_photos_leaves_a_scorer_and_can_be_resumed(
+    stage, small_pack, grey_manifest, tiny_checkpoint, tmp_path
+) -> None:
+    photos = PhotoSettings(str(small_pack), images=32, size=48, reference_every=2)
+    settings = _settings(grey_manifest, tiny_checkpoint, tmp_path / "r", stage, photos=photos)
+    settings.optim.epochs = 1
+    whole = train_scorer(settings)
+    saved = HarmonyIQA.from_pretrained(tmp_path / "r/model")
+    assert saved.settings.map_cells == photos.map_cells
+    assert saved.settings.mos_std == pytest.approx(whole.settings.mos_std)
+    steps = sorted(int(p.name.split("-")[1]) for p in (tmp_path / "r").glob("checkpoint-*"))
+    assert steps[-1] == 32 // settings.optim.batch_size
+    (tmp_path / f"r/checkpoint-{steps[-1]}/complete").unlink()
+    resumed = train_scorer(settings, resume=True)
+    for (name, p), q in zip(whole.named_parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(p, q), name
+
+
+def test_stage_0_needs_photos(tmp_path) -> None:
+    with pytest.raises(UserError, match="stage 0 learns from"):
+        _settings(tmp_path, tmp_path, tmp_path, 0)
 
 
 @pytest.mark.parametrize("stage", [1, 2])

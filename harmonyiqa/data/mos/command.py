@@ -1,10 +1,12 @@
 """``harmonyiqa mos``: ratings -> mean opinion scores, a report on the raters, and how far they agree."""
 
 import math
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, TypeVar
 
-from harmonyiqa.data.tables import Value, write_table
+from harmonyiqa.data.manifest import Manifest, Row, read_manifest, relocated, write_manifest
+from harmonyiqa.data.tables import write_table
+from harmonyiqa.errors import UserError
 
 if TYPE_CHECKING:
     from harmonyiqa.data.mos.raters import RaterReport
@@ -12,10 +14,13 @@ if TYPE_CHECKING:
     from harmonyiqa.data.mos.reliability import Reliability
     from harmonyiqa.data.mos.scores import Scores, Screening
 
+T = TypeVar("T")
+
 
 def mos(
     ratings: str,
     out: str,
+    manifest: str | None = None,
     raters: str | None = None,
     lowest: float = 1,
     highest: float = 5,
@@ -30,6 +35,7 @@ def mos(
         ratings: Table of ratings (.csv, .jsonl or .parquet).
         out: Table to write: image, mos, mos_std, mos_se, mos_low, mos_high (95% interval), votes. It can be the
             --labels of `harmonyiqa data folder`.
+        manifest: Manifest of the rated images, under the same names: `out` becomes this manifest with their MOS.
         raters: Write the report on each rater here too (.csv, .jsonl or .parquet).
         lowest: The lowest vote that the scale allows.
         highest: The highest.
@@ -47,8 +53,10 @@ def mos(
     screened = screen(votes, outliers=screening)
     scores = mean_opinion_scores(votes, screened.valid)
     reports = report_raters(votes, screened)
-    rows = _score_rows(votes, scores)
-    write_table(rows, out)
+    rows = _rows(votes, scores)
+    if manifest is not None:
+        rows = _joined(read_manifest(manifest), rows, out)
+    write_manifest(rows, out)
     if raters is not None:
         write_table(
             [{name: _cell(value) for name, value in asdict(each).items()} for each in reports], raters
@@ -57,26 +65,43 @@ def mos(
     _print_raters(reports)
     for what, chosen in (("all votes", votes), ("valid votes", votes.select(screened.valid))):
         print(_reliability_line(what, reliability(chosen)))
-    without = [str(row["image"]) for row in rows if row["mos"] is None]
+    without = [row.image for row in rows if row.mos is None]
     for name in without:
         print(f"no valid vote for {name}: it has no MOS")
     print(f"{out}: {len(rows) - len(without)} MOS")
     return 1 if without else 0
 
 
-def _score_rows(ratings: "Ratings", scores: "Scores") -> list[dict[str, Value]]:
-    columns = {
-        "mos": scores.mos,
-        "mos_std": scores.std,
-        "mos_se": scores.se,
-        "mos_low": scores.low,
-        "mos_high": scores.high,
-    }
-    lists = {name: [_cell(value) for value in values.tolist()] for name, values in columns.items()}
+def _rows(ratings: "Ratings", scores: "Scores") -> list[Row]:
+    columns = (scores.mos, scores.std, scores.se, scores.low, scores.high)
+    cells = zip(*([_cell(value) for value in column.tolist()] for column in columns), strict=True)
     return [
-        {"image": image, **{name: values[i] for name, values in lists.items()}, "votes": int(scores.votes[i])}
-        for i, image in enumerate(ratings.images)
+        Row(
+            image,
+            mos=mos,
+            mos_std=std,
+            extra={"mos_se": se, "mos_low": low, "mos_high": high, "votes": votes},
+        )
+        for image, votes, (mos, std, se, low, high) in zip(
+            ratings.images, scores.votes.tolist(), cells, strict=True
+        )
     ]
+
+
+def _joined(manifest: Manifest, scores: list[Row], out: str) -> list[Row]:
+    """The manifest's rows with people's MOS in place of an earlier one; their paths start from ``out``."""
+    found = {row.image: row for row in scores}
+    if strange := found.keys() - {row.image for row in manifest.rows}:
+        raise UserError(
+            f"{manifest.path} lacks {len(strange)} of the rated images, among them {min(strange)!r}; "
+            "give the manifest that was rated"
+        )
+    joined = []
+    for rated, row in zip(manifest.rows, relocated(manifest, out), strict=True):
+        score = found.get(rated.image, Row(rated.image))
+        extra = row.extra | score.extra
+        joined.append(replace(row, mos=score.mos, mos_std=score.mos_std, mos_kind=None, extra=extra))
+    return joined
 
 
 def _print_counts(ratings: "Ratings", screening: "Screening") -> None:
@@ -107,6 +132,6 @@ def _reliability_line(what: str, found: "Reliability") -> str:
     )
 
 
-def _cell(value: Value) -> Value:
+def _cell(value: T) -> T | None:
     """A number that does not exist is an empty cell."""
     return None if isinstance(value, float) and math.isnan(value) else value

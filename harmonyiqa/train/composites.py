@@ -1,0 +1,132 @@
+"""Learning from photos: *where* an image was altered beside *how much* it matters (stage 0; the others if asked).
+
+A synthetic composite tells for every part of it how far it was shifted, which teaches far more an image than its one
+score. The model's map head learns to draw it.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from PIL import Image
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+from harmonyiqa.config import PhotoSettings
+from harmonyiqa.errors import UserError
+from harmonyiqa.model.inputs import Inputs
+from harmonyiqa.synthesize.bank import PhotoBank, build_bank
+from harmonyiqa.synthesize.batch import BatchMaker, Recipe
+from harmonyiqa.synthesize.severity import WORST_DELTA_E, mos_of
+from harmonyiqa.synthesize.transforms import PARAMETRIC, TRANSFER
+
+
+class CompositeDataset(Dataset[dict[str, torch.Tensor]]):
+    """Batches of composites, made when they are asked for; number i is the same whenever and wherever it is made.
+
+    A batch asks one kind of question: every `every`-th shows the reference first, the others one image.
+
+    Args:
+        maker: makes them.
+        inputs: the model's.
+        batches: how many there are.
+        batch_size: images in each.
+        every: 1 asks full-reference questions only, 2 every second time.
+        grid: cells along a side of the map.
+        sentences: labels are the words to be said (stage 1), else the score.
+
+    Raises:
+        UserError: an image takes more than one tile.
+    """
+
+    def __init__(
+        self,
+        maker: BatchMaker,
+        inputs: Inputs,
+        batches: int,
+        batch_size: int,
+        every: int,
+        grid: int,
+        *,
+        sentences: bool = False,
+    ) -> None:
+        if inputs.image_processor.crop_to_patches:
+            raise UserError("learning from photos needs max_tiles 1: a map belongs to one tile")
+        self.maker = maker
+        self.batches, self.batch_size, self.every, self.grid = batches, batch_size, every, grid
+        blank = Image.new("RGB", (maker.size, maker.size))
+        self.examples = inputs.prepare(blank), inputs.prepare(blank, blank)
+        self.collate = inputs.collate_sentences if sentences else inputs.collate_scores
+        processor = inputs.image_processor
+        self.mean, self.std = (
+            torch.tensor(values).view(3, 1, 1) for values in (processor.image_mean, processor.image_std)
+        )
+        self.mos = torch.tensor([mos_of(float(s)) for s in maker.severities(4096)])
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        """One batch as `HarmonyIQA.forward` wants it."""
+        self.maker.reseed(index)
+        full = index % self.every == self.every - 1
+        # beside its photo even a fitting object is another one, and no longer a question of colour
+        recipe = replace(self.maker.recipe, paste=0.1, matched=0) if full else None
+        made = self.maker.draw(self.batch_size, recipe)
+        pictures = torch.stack([made.reference, made.image] if full else [made.image], 1)
+        pixels = (pictures - self.mean.to(pictures.device)) / self.std.to(pictures.device)
+        mos = [mos_of(severity) for severity in made.severity.tolist()]
+        share = F.adaptive_avg_pool2d(made.alpha, self.grid).squeeze(1)
+        return {
+            **self.collate([replace(self.examples[full], pixel_values=own) for own in pixels], mos),
+            "shifts": share * made.severity.clamp(max=WORST_DELTA_E)[:, None, None],
+        }
+
+
+def composites(
+    settings: PhotoSettings,
+    cache: Path,
+    inputs: Inputs,
+    *,
+    tile: int,
+    batch_size: int,
+    seed: int,
+    sentences: bool = False,
+) -> CompositeDataset:
+    """The training data that `photos` asks for.
+
+    Args:
+        settings: which photos and how many composites.
+        cache: where the photos are kept ready; made if it is not there.
+        inputs: the model's.
+        tile: side of the model's tile in pixels.
+        batch_size: composites a batch.
+        seed: seeds what is drawn.
+        sentences: for stage 1.
+    """
+    state = PartialState()
+    with state.main_process_first():
+        if not cache.exists():
+            build_bank(settings.folder, "train", settings.size).save(cache)
+    bank = PhotoBank.load(cache).to(state.device)
+    luts = None
+    if settings.luts is not None:
+        with np.load(settings.luts) as file:
+            tables = torch.from_numpy(file["tables"]).float()
+        luts = tables.permute(0, 4, 1, 2, 3).contiguous().to(state.device)
+    known = [*PARAMETRIC, *TRANSFER, *(["lut"] if luts is not None else [])]
+    recipe = Recipe(reach=1.0, families=tuple(name for name in known if name not in settings.held_out))
+    maker = BatchMaker(bank, tile, recipe, luts, seed)
+    every, batches = settings.reference_every, settings.images // batch_size
+    grid = math.isqrt(inputs.tokens_per_tile) * settings.map_cells
+    return CompositeDataset(maker, inputs, batches, batch_size, every, grid, sentences=sentences)
+
+
+def one_batch(items: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Collator for items that are batches already."""
+    (batch,) = items
+    return batch

