@@ -176,7 +176,7 @@ def _spelled_out(words: Sequence[str], function: Callable[..., Any]) -> list[str
 
 
 def _parser(
-    name: str, command: Command, function: Callable[..., Any], _: Sequence[str]
+    name: str, command: Command, function: Callable[..., Any], _: Sequence[str] = ()
 ) -> tuple[Any, Callable[[Any], Any]]:
     parser = _new_parser(name, function)
     if command.positional:
@@ -222,7 +222,7 @@ def _train_parser(
 
 
 def _estimate_parser(
-    name: str, command: Command, function: Callable[..., Any], _: Sequence[str]
+    name: str, command: Command, function: Callable[..., Any], _: Sequence[str] = ()
 ) -> tuple[Any, Callable[[Any], Any]]:
     """The settings of `train`, and the function's own options."""
     from harmonyiqa.config import TrainSettings

@@ -30,11 +30,10 @@ from harmonyiqa.config import AictTrainSettings
 from harmonyiqa.data.manifest import read_manifest
 from harmonyiqa.data.split_files import RUN_FILE
 from harmonyiqa.errors import UserError
-from harmonyiqa.files import atomic_path
 from harmonyiqa.harmonize.loss import AictLoss
 from harmonyiqa.harmonize.network import AICT
 from harmonyiqa.train.runs import History, Progress, open_run, record_split, write_json
-from harmonyiqa.train.trainer import COMPLETE, last_checkpoint
+from harmonyiqa.train.trainer import WholeCheckpoints, last_checkpoint
 from harmonyiqa.train.triplets import TripletCollator, TripletDataset
 
 log = logging.getLogger(__name__)
@@ -89,7 +88,7 @@ def train_aict(settings: AictTrainSettings, *, resume: bool = False) -> AICT:
     return network.eval()
 
 
-class AictTrainer(Trainer):
+class AictTrainer(WholeCheckpoints):
     """Trains an `AictLoss`: Adam, constant then linear rate, whole checkpoints, validation by fMSE.
 
     Args:
@@ -142,14 +141,6 @@ class AictTrainer(Trainer):
         folder = Path(output_dir or self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         save_file(self.model.network.state_dict(), folder / _WEIGHTS)  # batch statistics too
-
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
-        self.accelerator.wait_for_everyone()
-        if self.args.should_save:
-            folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-            with atomic_path(folder / COMPLETE) as part:
-                part.touch()
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         self.model.network.load_state_dict(load_file(Path(resume_from_checkpoint) / _WEIGHTS))

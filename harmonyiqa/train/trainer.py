@@ -33,7 +33,37 @@ WEIGHTS = "trained.safetensors"
 COMPLETE = "complete"  # written last: the SHA-256 of every other file
 
 
-class ScorerTrainer(Trainer):
+class WholeCheckpoints(Trainer):
+    """A Trainer that leaves whole checkpoints only."""
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Write aside, note what was written, rename: a checkpoint that was cut off has another name or no note."""
+        run, name = Path(self.args.output_dir), f"checkpoint-{self.state.global_step}"
+        aside = run / ".writing"
+        if self.args.should_save:
+            shutil.rmtree(aside, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        self.args.output_dir = str(aside)
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self.args.output_dir = str(run)
+        if self.state.best_global_step == self.state.global_step:
+            self.state.best_model_checkpoint = str(run / name)
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            self.state.save_to_json(str(aside / name / TRAINER_STATE_NAME))
+            write_json(aside / name / COMPLETE, _digests(aside / name))
+            shutil.rmtree(run / name, ignore_errors=True)
+            (aside / name).replace(run / name)
+            shutil.rmtree(aside)
+            rotate_checkpoints(
+                str(run), self.args.save_total_limit, self.state.best_model_checkpoint, use_mtime=True
+            )
+        self.accelerator.wait_for_everyone()
+
+
+class ScorerTrainer(WholeCheckpoints):
     """Trains a `HarmonyIQA`; the loss is the model's own (`HarmonyIQA.forward`)."""
 
     model: HarmonyIQA
@@ -87,32 +117,6 @@ class ScorerTrainer(Trainer):
             folder = Path(output_dir or self.args.output_dir)
             folder.mkdir(parents=True, exist_ok=True)
             save_file(tensors, folder / WEIGHTS)
-
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Write aside, note what was written, rename: a checkpoint that was cut off has another name or no note."""
-        run, name = Path(self.args.output_dir), f"checkpoint-{self.state.global_step}"
-        aside = run / ".writing"
-        if self.args.should_save:
-            shutil.rmtree(aside, ignore_errors=True)
-        self.accelerator.wait_for_everyone()
-        self.args.output_dir = str(aside)
-        try:
-            super()._save_checkpoint(model, trial)
-        finally:
-            self.args.output_dir = str(run)
-        if self.state.best_global_step == self.state.global_step:
-            self.state.best_model_checkpoint = str(run / name)
-        self.accelerator.wait_for_everyone()
-        if self.args.should_save:
-            self.state.save_to_json(str(aside / name / TRAINER_STATE_NAME))
-            write_json(aside / name / COMPLETE, _digests(aside / name))
-            shutil.rmtree(run / name, ignore_errors=True)
-            (aside / name).replace(run / name)
-            shutil.rmtree(aside)
-            rotate_checkpoints(
-                str(run), self.args.save_total_limit, self.state.best_model_checkpoint, use_mtime=True
-            )
-        self.accelerator.wait_for_everyone()
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         if not self.is_fsdp_enabled:
