@@ -1,24 +1,19 @@
 """Harmonized images as one HTML file that needs nothing else: before and after, or every method ranked by its score."""
 
-import base64
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from PIL import Image
-
 from harmonyiqa.files import atomic_path
-from harmonyiqa.images import DEFAULT_MAX_PIXELS, ImageError, open_rgb
+from harmonyiqa.images import DEFAULT_MAX_PIXELS
+from harmonyiqa.report.page import environment, thumbnail
 from harmonyiqa.report.tables import table
 
 SHOWN = 200  # scenes on one page: beyond that a browser crawls
 COMPOSITE, PHOTO = "copy", "untouched photo"
 _SIDE = 480  # pixels, the longer side of a picture
-_TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,32 +143,21 @@ def write_harmonized_page(
                 ],
             }
         )
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    html = environment.get_template("harmonized.html").render(
-        scenes=shown,
-        count=len(scenes),
-        standings=standings(scenes),
-        note=note,
-        composite=COMPOSITE,
-        photo=PHOTO,
+    html = (
+        environment()
+        .get_template("harmonized.html")
+        .render(
+            scenes=shown,
+            count=len(scenes),
+            standings=standings(scenes),
+            note=note,
+            composite=COMPOSITE,
+            photo=PHOTO,
+        )
     )
     with atomic_path(path) as part:
         part.write_text(html, encoding="utf-8", errors="backslashreplace")
 
 
 def _picture(path: Path, max_pixels: int) -> str | None:
-    """A smaller WebP as a data URI, or None if the file cannot be read."""
-    try:
-        image = open_rgb(path, max_pixels=max_pixels)
-    except ImageError:
-        return None
-    image.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS, reducing_gap=2)
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=88)
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return thumbnail(path, max_pixels, _SIDE, quality=88)

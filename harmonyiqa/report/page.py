@@ -113,22 +113,22 @@ def _card(
     return _Card(
         name=prediction.image,
         score=score,
-        image=_thumbnail(root / prediction.image, max_pixels),
-        reference=None if reference is None else _thumbnail(root / reference, max_pixels),
+        image=thumbnail(root / prediction.image, max_pixels),
+        reference=None if reference is None else thumbnail(root / reference, max_pixels),
         has_reference=reference is not None,
-        heat_map=_thumbnail(heat[prediction.image], max_pixels) if prediction.image in heat else None,
+        heat_map=thumbnail(heat[prediction.image], max_pixels) if prediction.image in heat else None,
     )
 
 
-def _thumbnail(path: Path, max_pixels: int) -> str | None:
-    """A small WebP as a data URI, or None if the file cannot be read any more."""
+def thumbnail(path: Path, max_pixels: int, side: int = _SIDE, quality: int = 80) -> str | None:
+    """A smaller WebP as a data URI, or None if the file cannot be read any more."""
     try:
         image = open_rgb(path, max_pixels=max_pixels)
     except ImageError:
         return None
-    image.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS, reducing_gap=2)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2)
     buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=80)
+    image.save(buffer, "WEBP", quality=quality)
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 

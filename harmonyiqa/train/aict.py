@@ -14,17 +14,13 @@ from accelerate import PartialState
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.tensorboard import SummaryWriter
 from transformers import (
-    EarlyStoppingCallback,
     EvalPrediction,
     ProgressCallback,
     Trainer,
-    TrainerCallback,
     TrainingArguments,
     set_seed,
 )
-from transformers.integrations import TensorBoardCallback
 
 from harmonyiqa.config import AictTrainSettings
 from harmonyiqa.data.manifest import read_manifest
@@ -32,7 +28,7 @@ from harmonyiqa.data.split_files import RUN_FILE
 from harmonyiqa.errors import UserError
 from harmonyiqa.harmonize.loss import AictLoss
 from harmonyiqa.harmonize.network import AICT
-from harmonyiqa.train.runs import History, Progress, open_run, record_split, write_json
+from harmonyiqa.train.runs import Progress, callbacks, open_run, record_split, write_json
 from harmonyiqa.train.trainer import WholeCheckpoints, last_checkpoint
 from harmonyiqa.train.triplets import TripletCollator, TripletDataset
 
@@ -67,6 +63,7 @@ def train_aict(settings: AictTrainSettings, *, resume: bool = False) -> AICT:
             f"{len(train):,}",
             f"{len(val):,}",
         )
+    checkpoint = last_checkpoint(folder) if resume else None
     trainer = AictTrainer(
         constant=settings.optim.constant,
         model=AictLoss(network, settings.loss),
@@ -75,12 +72,11 @@ def train_aict(settings: AictTrainSettings, *, resume: bool = False) -> AICT:
         eval_dataset=val,
         data_collator=TripletCollator(network.config.low_resolution),
         compute_metrics=validation_metrics,
-        callbacks=_callbacks(settings, folder),
+        callbacks=callbacks(folder, settings.validation.patience, checkpoint),
     )
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(Progress)
     began = time.monotonic()
-    checkpoint = last_checkpoint(folder) if resume else None
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if trainer.is_world_process_zero():
         _finish(trainer, network, folder, time.monotonic() - began)
@@ -201,15 +197,6 @@ def _arguments(settings: AictTrainSettings, items: int) -> TrainingArguments:
         dataloader_persistent_workers=settings.data.workers > 0,
         use_cpu=not torch.cuda.is_available(),
     )
-
-
-def _callbacks(settings: AictTrainSettings, folder: Path) -> list[TrainerCallback]:
-    callbacks: list[TrainerCallback] = [History(folder)]
-    if PartialState().is_main_process:
-        callbacks.append(TensorBoardCallback(SummaryWriter(log_dir=str(folder / "tensorboard"))))
-    if settings.validation.patience:
-        callbacks.append(EarlyStoppingCallback(settings.validation.patience))
-    return callbacks
 
 
 def _finish(trainer: Trainer, network: AICT, folder: Path, seconds: float) -> None:

@@ -22,8 +22,17 @@ from typing import Any
 import torch
 import yaml
 from accelerate import PartialState
+from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
-from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    EarlyStoppingCallback,
+    ProgressCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.integrations import TensorBoardCallback
 
 from harmonyiqa import __version__
 from harmonyiqa.config import AictTrainSettings, TrainSettings
@@ -133,6 +142,23 @@ def _step_of(line: str) -> float:
         return float(json.loads(line)["step"])
     except (json.JSONDecodeError, KeyError, TypeError):
         return float("inf")
+
+
+def callbacks(folder: Path, patience: int, checkpoint: Path | None) -> list[TrainerCallback]:
+    """History, TensorBoard's curves and early stop.
+
+    Args:
+        folder: the run's.
+        patience: validations without a new best until the run stops; 0 never.
+        checkpoint: what the run goes on from, if it goes on.
+    """
+    step = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+    found: list[TrainerCallback] = [History(folder, step)]
+    if PartialState().is_main_process:
+        found.append(TensorBoardCallback(SummaryWriter(log_dir=str(folder / "tensorboard"))))
+    if patience:
+        found.append(EarlyStoppingCallback(patience))
+    return found
 
 
 class History(TrainerCallback):

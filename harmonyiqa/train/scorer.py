@@ -10,16 +10,12 @@ from typing import Literal
 
 import torch
 from accelerate import PartialState
-from torch.utils.tensorboard import SummaryWriter
 from transformers import (
-    EarlyStoppingCallback,
     ProgressCallback,
     Trainer,
-    TrainerCallback,
     TrainingArguments,
     set_seed,
 )
-from transformers.integrations import TensorBoardCallback
 
 from harmonyiqa.config import TrainSettings
 from harmonyiqa.data.manifest import Manifest, read_manifest
@@ -30,7 +26,7 @@ from harmonyiqa.model.lora import set_trainable
 from harmonyiqa.model.storage import start
 from harmonyiqa.train.composites import CompositeDataset, composites, one_batch
 from harmonyiqa.train.data import Collator, ScoreDataset
-from harmonyiqa.train.runs import History, Progress, open_run, record_split, write_json
+from harmonyiqa.train.runs import Progress, callbacks, open_run, record_split, write_json
 from harmonyiqa.train.trainer import (
     ScorerTrainer,
     last_checkpoint,
@@ -84,7 +80,7 @@ def train_scorer(settings: TrainSettings, *, resume: bool = False) -> HarmonyIQA
         if settings.photos is None
         else one_batch,
         compute_metrics=validation_metrics,
-        callbacks=_callbacks(settings, folder, checkpoint),
+        callbacks=callbacks(folder, settings.validation.patience, checkpoint),
     )
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(Progress)
@@ -191,16 +187,6 @@ def _arguments(settings: TrainSettings, items: int) -> TrainingArguments:
         dataloader_persistent_workers=settings.data.workers > 0,
         use_cpu=not torch.cuda.is_available(),
     )
-
-
-def _callbacks(settings: TrainSettings, folder: Path, checkpoint: Path | None) -> list[TrainerCallback]:
-    step = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
-    callbacks: list[TrainerCallback] = [History(folder, step)]
-    if PartialState().is_main_process:
-        callbacks.append(TensorBoardCallback(SummaryWriter(log_dir=str(folder / "tensorboard"))))
-    if settings.validation.patience:
-        callbacks.append(EarlyStoppingCallback(settings.validation.patience))
-    return callbacks
 
 
 def _mos_kind(manifest: Manifest) -> str:

@@ -55,8 +55,8 @@ def settings_of(job: dict[str, Any]) -> TrainSettings:
 def run(job: dict[str, Any]) -> None:
     """One run, in this process."""
     if job["kill"] == "step":
-        callbacks = scorer._callbacks
-        scorer._callbacks = lambda *given: [*callbacks(*given), Killer(job["step"])]
+        callbacks = scorer.callbacks
+        scorer.callbacks = lambda *given: [*callbacks(*given), Killer(job["step"])]
     if job["kill"] == "saving":  # everything is written but the note that says so
         write = trainer.write_json
 
