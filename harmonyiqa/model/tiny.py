@@ -49,6 +49,7 @@ def make_tiny_model(
     llm_width: int = 32,
     llm_layers: int = 2,
     head_size: int = 16,
+    downsample_ratio: float = 0.5,
     compare: bool = False,
     stem: bool = False,
     prompt: str = "harmony_v1",
@@ -58,13 +59,14 @@ def make_tiny_model(
 
     Args:
         folder: where to write it.
-        tile_size: side of a tile in pixels, a multiple of `2 * patch_size`.
+        tile_size: side of a tile in pixels, a multiple of `patch_size / downsample_ratio`.
         patch_size: side of a vision patch in pixels.
         vision_width: size of the vision encoder's hidden state.
         vision_layers: its layers.
         llm_width: size of the LLM's hidden state.
         llm_layers: its layers.
         head_size: size of an attention head in both.
+        downsample_ratio: of pixel shuffle; 1 leaves every patch a token of its own.
         compare: begin with weights that compare colours (`harmonyiqa.model.initial`); else all random.
         stem: a convolutional stem below the vision encoder (`harmonyiqa.model.tower`).
         prompt: the prompt whose words make the vocabulary.
@@ -99,8 +101,8 @@ def make_tiny_model(
             "pad_token_id": tokenizer.pad_token_id,
         },
         image_token_id=tokenizer.convert_tokens_to_ids(IMAGE_TOKEN),
-        image_seq_length=(tile_size // patch_size // 2) ** 2,
-        downsample_ratio=0.5,
+        image_seq_length=int(tile_size // patch_size * downsample_ratio) ** 2,
+        downsample_ratio=downsample_ratio,
         tie_word_embeddings=True,
     )
     model = InternVLForConditionalGeneration(config)

@@ -10,11 +10,19 @@ from harmonyiqa.model.storage import start
 from harmonyiqa.model.tiny import make_tiny_model
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
+@pytest.fixture(scope="module", params=[(64, 0.5), (128, 1.0)], ids=["4 tokens", "64 tokens"])
+def model(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("compare")
+    tile_size, downsample_ratio = request.param
     make_tiny_model(
-        folder, tile_size=64, patch_size=16, vision_width=64, llm_width=64, head_size=32, compare=True
+        folder,
+        tile_size=tile_size,
+        patch_size=16,
+        vision_width=64,
+        llm_width=64,
+        head_size=32,
+        downsample_ratio=downsample_ratio,
+        compare=True,
     )
     model = start(StartSettings(str(folder), max_tiles=1), TrainableSettings("full", "full"), 2).eval()
     model.backbone.set_attn_implementation("eager")
