@@ -5,7 +5,7 @@ For ``harmonyiqa evaluate --probes`` and the end of a training run, where one pr
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def run_probes(model: "HarmonyIQA", manifest: "Manifest", *, no_reference: bool 
     ]
 
     def score(pictures: "Sequence[Image.Image]") -> list[float]:
-        pairs = zip(pictures, photos, strict=False)  # three plain images, or as many as photos
+        pairs = zip(pictures, cycle(photos))  # as many as photos, or three plain images
         return _scores(model, (model.prepare(image, photo if full else None) for image, photo in pairs))
 
     chosen = _evenly(rows, PREDICTIONS)
