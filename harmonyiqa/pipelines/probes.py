@@ -3,7 +3,6 @@
 For ``harmonyiqa evaluate --probes`` and the end of a training run, where one process of several asks for all.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import cycle, islice
 from typing import TYPE_CHECKING
@@ -115,17 +114,12 @@ def _examples(
 
 
 def _scores(model: "HarmonyIQA", examples: "Iterable[Example]") -> list[float]:
-    """By the head, else by the sentence, NaN where it holds no number. Not by the engine, which calls all processes."""
+    """NaN where a sentence holds no score. Not by the engine, which calls all processes."""
     from harmonyiqa.model.probes import autocast
 
     found: list[float] = []
     waiting = iter(examples)
     with autocast(model):
         while batch := list(islice(waiting, _BATCH)):
-            if model.score_head is not None:
-                found += model.predict(model.collate(batch)).tolist()
-            else:
-                sentences = model.predict_text(model.collate(batch))
-                read = map(model.inputs.prompt.parse_score, sentences)
-                found += [math.nan if value is None else value for value in read]
+            found += model.predict_or_nan(model.collate(batch)).tolist()
     return found
