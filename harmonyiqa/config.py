@@ -14,6 +14,14 @@ def _require(name: str, value: Any, rule: bool, text: str) -> None:
         raise UserError(f"{name}: {value!r} must be {text}")
 
 
+def _check_loop(optim: "OptimSettings | AictOptimSettings") -> None:
+    """What the optimisers of both trainings have in common."""
+    for name in ("learning_rate", "epochs"):
+        _require(f"optim.{name}", getattr(optim, name), getattr(optim, name) > 0, "positive")
+    for name in ("batch_size", "accumulation"):
+        _require(f"optim.{name}", getattr(optim, name), getattr(optim, name) >= 1, "at least 1")
+
+
 @dataclass
 class LoraSettings:
     """Low-rank adapters, the same for the vision encoder and the LLM.
@@ -154,11 +162,8 @@ class OptimSettings:
     optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
 
     def __post_init__(self) -> None:
-        _require("optim.learning_rate", self.learning_rate, self.learning_rate > 0, "positive")
+        _check_loop(self)
         _require("optim.warmup", self.warmup, 0 <= self.warmup < 1, "in [0, 1)")
-        _require("optim.batch_size", self.batch_size, self.batch_size >= 1, "at least 1")
-        _require("optim.accumulation", self.accumulation, self.accumulation >= 1, "at least 1")
-        _require("optim.epochs", self.epochs, self.epochs > 0, "positive")
 
 
 @dataclass
@@ -387,11 +392,8 @@ class AictOptimSettings:
     precision: Literal["fp32", "bf16"] = "fp32"
 
     def __post_init__(self) -> None:
-        _require("optim.learning_rate", self.learning_rate, self.learning_rate > 0, "positive")
+        _check_loop(self)
         _require("optim.constant", self.constant, 0 <= self.constant <= 1, "in [0, 1]")
-        _require("optim.epochs", self.epochs, self.epochs > 0, "positive")
-        _require("optim.batch_size", self.batch_size, self.batch_size >= 1, "at least 1")
-        _require("optim.accumulation", self.accumulation, self.accumulation >= 1, "at least 1")
 
 
 @dataclass

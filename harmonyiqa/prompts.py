@@ -57,6 +57,17 @@ class Prompt:
             return None
         return float(match[1])
 
+    def read_score(self, sentence: str) -> float:
+        """The score in a generated sentence.
+
+        Raises:
+            UserError: it holds none.
+        """
+        score = self.parse_score(sentence)
+        if score is None:
+            raise UserError(f"the model's sentence holds no score: {sentence!r}")
+        return score
+
     def save(self, path: str | Path) -> None:
         """Write the prompt as YAML."""
         with atomic_path(path) as part:

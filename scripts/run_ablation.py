@@ -11,10 +11,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from jsonargparse import ArgumentParser, auto_cli
 
-from harmonyiqa import HarmonyIQA
 from harmonyiqa.cli import find_config
 from harmonyiqa.config import StartSettings, TrainableSettings, TrainSettings
 from harmonyiqa.data.manifest import Manifest, read_manifest
@@ -23,10 +21,9 @@ from harmonyiqa.errors import UserError
 from harmonyiqa.evaluate.join import common, join
 from harmonyiqa.evaluate.summary import interval_note, split_note, synthetic_mark, synthetic_notes
 from harmonyiqa.evaluate.tables import Evaluation, measure, measurement, subsets
+from harmonyiqa.pipelines.evaluate import load_model, score_manifest
 from harmonyiqa.pipelines.train import train
 from harmonyiqa.report.tables import Footnotes, bullets, cell_text, table, to_json, write_text
-from harmonyiqa.scoring.engine import predict
-from harmonyiqa.scoring.items import items_from_manifest
 
 HEAD = "all and score head"
 # name: (stage, vision, llm, projector)
@@ -126,10 +123,8 @@ def predictions(run: TrainSettings, rows: Manifest, batch_size: int) -> list[Pre
     """Scores of the rows, from their file if it is there."""
     file = _predictions_file(run)
     if not file.exists():
-        device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        model = HarmonyIQA.from_pretrained(Path(run.out) / "model", device=device)
-        items = items_from_manifest(rows, no_reference=_alone(run))
-        write_predictions(predict(model, items, batch_size=batch_size), file)
+        model = load_model(str(Path(run.out) / "model"))
+        write_predictions(score_manifest(model, rows, _alone(run), batch_size), file)
     return read_predictions(file)
 
 

@@ -1,5 +1,6 @@
 """The scorer: InternVL, LoRA adapters, a score head, and the plain way to score an image."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -216,7 +217,7 @@ class HarmonyIQA(nn.Module):
 
     @torch.inference_mode()
     def predict_text(self, batch: Batch) -> list[str]:
-        """Greedily generated score sentences of a batch, for `Prompt.parse_score`."""
+        """Greedily generated score sentences of a batch, for `Prompt.read_score`."""
         batch = batch.to(self.device)
         answer = len(self.inputs.answer)
         ids = self.backbone.generate(
@@ -230,6 +231,13 @@ class HarmonyIQA(nn.Module):
         )
         new = ids[:, batch.input_ids.shape[1] - answer :]
         return [s.strip() for s in self.inputs.tokenizer.batch_decode(new, skip_special_tokens=True)]
+
+    def predict_or_nan(self, batch: Batch) -> torch.Tensor:
+        """Scores of a batch, (N,) float32: by the head, without one by the sentence, NaN where that holds none."""
+        if self.score_head is not None:
+            return self.predict(batch)
+        read = map(self.inputs.prompt.parse_score, self.predict_text(batch))
+        return torch.tensor([math.nan if s is None else s for s in read], device=self.device)
 
     def score(
         self, images: Picture | Sequence[Picture], reference: Picture | Sequence[Picture] | None = None
@@ -266,13 +274,7 @@ class HarmonyIQA(nn.Module):
     def _score_batch(self, batch: Batch) -> list[float]:
         if self.score_head is not None:
             return self.predict(batch).tolist()
-        scores = []
-        for sentence in self.predict_text(batch):
-            score = self.inputs.prompt.parse_score(sentence)
-            if score is None:
-                raise UserError(f"the model's sentence holds no score: {sentence!r}")
-            scores.append(score)
-        return scores
+        return [self.inputs.prompt.read_score(sentence) for sentence in self.predict_text(batch)]
 
     # --- training ------------------------------------------------------------------------------------------------
 

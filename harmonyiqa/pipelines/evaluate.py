@@ -150,12 +150,10 @@ def _join(
 
 def load_model(model: str | None) -> "HarmonyIQA":
     """A model by folder or hub id, the bundled one for None, on a GPU if there is one."""
-    import torch
-
     from harmonyiqa import HarmonyIQA
+    from harmonyiqa.pipelines.score import pick_device
 
-    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return HarmonyIQA.from_pretrained(model, device=device)
+    return HarmonyIQA.from_pretrained(model, device=pick_device(None))
 
 
 def score_manifest(

@@ -3,9 +3,8 @@
 For ``harmonyiqa evaluate --probes`` and the end of a training run, where one process of several asks for all.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def run_probes(model: "HarmonyIQA", manifest: "Manifest", *, no_reference: bool 
     ]
 
     def score(pictures: "Sequence[Image.Image]") -> list[float]:
-        pairs = zip(pictures, photos, strict=False)  # three plain images, or as many as photos
+        pairs = zip(pictures, cycle(photos))  # as many as photos, or three plain images
         return _scores(model, (model.prepare(image, photo if full else None) for image, photo in pairs))
 
     chosen = _evenly(rows, PREDICTIONS)
@@ -115,17 +114,12 @@ def _examples(
 
 
 def _scores(model: "HarmonyIQA", examples: "Iterable[Example]") -> list[float]:
-    """By the head, else by the sentence, NaN where it holds no number. Not by the engine, which calls all processes."""
+    """NaN where a sentence holds no score. Not by the engine, which calls all processes."""
     from harmonyiqa.model.probes import autocast
 
     found: list[float] = []
     waiting = iter(examples)
     with autocast(model):
         while batch := list(islice(waiting, _BATCH)):
-            if model.score_head is not None:
-                found += model.predict(model.collate(batch)).tolist()
-            else:
-                sentences = model.predict_text(model.collate(batch))
-                read = map(model.inputs.prompt.parse_score, sentences)
-                found += [math.nan if value is None else value for value in read]
+            found += model.predict_or_nan(model.collate(batch)).tolist()
     return found

@@ -153,14 +153,12 @@ def _meet(device: str | None) -> tuple[bool, int, "torch.device"]:
 
     Only under a launcher is there anybody to meet: accelerate's state, once made, holds until Python ends.
     """
-    import torch
-
-    gpu = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    default = pick_device(None)
     if "LOCAL_RANK" not in os.environ:
-        return True, 1, gpu or torch.device("cpu")
+        return True, 1, default
     from accelerate import PartialState
 
-    state = PartialState(cpu=gpu is None or device == "cpu")
+    state = PartialState(cpu="cpu" in (default.type, device))
     return state.is_main_process, state.num_processes, state.device
 
 

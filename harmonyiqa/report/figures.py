@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,7 +67,7 @@ def scatter(rows: Sequence[Row], scores: Floats, name: str) -> str:
     if len(rows) > _DOTS:
         shown = np.sort(np.random.default_rng(0).choice(len(rows), _DOTS, replace=False))
     groups = sorted({row.group or "" for row in rows})
-    for group, colour in zip(groups, (ACCENT, SECOND, QUIET, INK) * len(groups), strict=False):
+    for group, colour in zip(groups, cycle((ACCENT, SECOND, QUIET, INK))):
         chosen = [index for index in shown.tolist() if (rows[index].group or "") == group]
         axes.plot(
             scores[chosen], mos[chosen], ".", color=colour, alpha=0.5, markersize=5, label=group or None

@@ -185,8 +185,10 @@ def _outcomes(model: "HarmonyIQA", batch: Batch, text: bool) -> list[Outcome]:
 
 
 def _read_sentence(model: "HarmonyIQA", sentence: str) -> Outcome:
-    score = model.inputs.prompt.parse_score(sentence)
-    return f"the model's sentence holds no score: {sentence!r}" if score is None else score
+    try:
+        return model.inputs.prompt.read_score(sentence)
+    except UserError as error:
+        return str(error)
 
 
 def _finite(score: float) -> Outcome:

@@ -2,8 +2,6 @@
 
 import logging
 import math
-import shutil
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,21 +12,14 @@ from accelerate import PartialState
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import (
-    EvalPrediction,
-    ProgressCallback,
-    Trainer,
-    TrainingArguments,
-    set_seed,
-)
+from transformers import EvalPrediction, TrainingArguments, set_seed
 
 from harmonyiqa.config import AictTrainSettings
 from harmonyiqa.data.manifest import read_manifest
-from harmonyiqa.data.split_files import RUN_FILE
 from harmonyiqa.errors import UserError
 from harmonyiqa.harmonize.loss import AictLoss
 from harmonyiqa.harmonize.network import AICT
-from harmonyiqa.train.runs import Progress, callbacks, open_run, record_split, write_json
+from harmonyiqa.train.runs import arguments, callbacks, finish, open_run, record_split, run
 from harmonyiqa.train.trainer import WholeCheckpoints, last_checkpoint
 from harmonyiqa.train.triplets import TripletCollator, TripletDataset
 
@@ -74,12 +65,9 @@ def train_aict(settings: AictTrainSettings, *, resume: bool = False) -> AICT:
         compute_metrics=validation_metrics,
         callbacks=callbacks(folder, settings.validation.patience, checkpoint),
     )
-    trainer.remove_callback(ProgressCallback)
-    trainer.add_callback(Progress)
-    began = time.monotonic()
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    seconds = run(trainer, checkpoint)
     if trainer.is_world_process_zero():
-        _finish(trainer, network, folder, time.monotonic() - began)
+        finish(trainer, network, folder, seconds)
     trainer.accelerator.wait_for_everyone()
     return network.eval()
 
@@ -171,45 +159,12 @@ def _arguments(settings: AictTrainSettings, items: int) -> TrainingArguments:
     per_step = optim.batch_size * optim.accumulation * PartialState().num_processes
     steps = settings.max_steps or math.ceil(items / per_step * optim.epochs)
     every = max(1, min(steps, round(items / per_step / validation.per_epoch)))
-    return TrainingArguments(
-        output_dir=settings.out,
-        seed=settings.seed,
-        num_train_epochs=optim.epochs,
-        max_steps=settings.max_steps or -1,
-        per_device_train_batch_size=optim.batch_size,
+    return arguments(
+        settings,
+        batch_size=optim.batch_size,
+        every=every,
+        best="fmse",
+        higher_better=False,
         per_device_eval_batch_size=optim.batch_size,
-        gradient_accumulation_steps=optim.accumulation,
-        learning_rate=optim.learning_rate,
-        max_grad_norm=optim.max_grad_norm,
-        bf16=optim.precision == "bf16",
-        eval_strategy="steps",
-        eval_steps=every,
-        save_strategy="steps",
-        save_steps=every,
-        save_total_limit=2,
-        load_best_model_at_end=True,
-        metric_for_best_model="fmse",
-        greater_is_better=False,
         logging_steps=max(1, every // 10),
-        report_to=[],  # TensorBoard is added below, with a folder of its own
-        remove_unused_columns=False,
-        dataloader_num_workers=settings.data.workers,
-        dataloader_persistent_workers=settings.data.workers > 0,
-        use_cpu=not torch.cuda.is_available(),
     )
-
-
-def _finish(trainer: Trainer, network: AICT, folder: Path, seconds: float) -> None:
-    validations = [h for h in trainer.state.log_history if "eval_fmse" in h]
-    metrics = {
-        "best_val_fmse": trainer.state.best_metric,
-        "best_step": trainer.state.best_global_step,
-        "steps": trainer.state.global_step,
-        "epochs": trainer.state.epoch,
-        "seconds": round(seconds, 1),
-        "best_validation": next((v for v in validations if v["step"] == trainer.state.best_global_step), {}),
-    }
-    network.save_pretrained(folder / "model")
-    # so that it stays known wherever the model goes
-    shutil.copyfile(folder / RUN_FILE, folder / "model" / RUN_FILE)
-    write_json(folder / "metrics.json", metrics)

@@ -13,11 +13,13 @@ model/            the trained model; its README.md is the model card
 
 import json
 import platform
+import shutil
 import sys
+import time
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import yaml
@@ -27,6 +29,7 @@ from tqdm import tqdm
 from transformers import (
     EarlyStoppingCallback,
     ProgressCallback,
+    Trainer,
     TrainerCallback,
     TrainerControl,
     TrainerState,
@@ -40,6 +43,10 @@ from harmonyiqa.data.manifest import Manifest
 from harmonyiqa.data.split_files import RUN_FILE, split_of, write_split
 from harmonyiqa.errors import UserError
 from harmonyiqa.files import atomic_path, sha256_of
+
+if TYPE_CHECKING:
+    from harmonyiqa.harmonize.network import AICT
+    from harmonyiqa.model.harmonyiqa import HarmonyIQA
 
 RunSettings = TrainSettings | AictTrainSettings
 _SHOWN = (
@@ -125,6 +132,74 @@ def write_json(path: Path, value: Any) -> None:
     """Write JSON, aside and renamed."""
     with atomic_path(path) as part:
         part.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def arguments(
+    settings: RunSettings, *, batch_size: int, every: int, best: str, higher_better: bool, **own: Any
+) -> TrainingArguments:
+    """transformers' settings of a run, as far as the trainings share them.
+
+    Args:
+        settings: the run's.
+        batch_size: items a step and process.
+        every: steps from one validation, and checkpoint, to the next.
+        best: the validation metric that chooses the model.
+        higher_better: its direction.
+        own: what one training sets alone.
+    """
+    optim = settings.optim
+    return TrainingArguments(
+        output_dir=settings.out,
+        seed=settings.seed,
+        num_train_epochs=optim.epochs,
+        max_steps=settings.max_steps or -1,
+        per_device_train_batch_size=batch_size,
+        gradient_accumulation_steps=optim.accumulation,
+        learning_rate=optim.learning_rate,
+        max_grad_norm=optim.max_grad_norm,
+        bf16=optim.precision == "bf16",
+        eval_strategy="steps",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model=best,
+        greater_is_better=higher_better,
+        report_to=[],  # TensorBoard is a callback, with a folder of its own
+        remove_unused_columns=False,
+        dataloader_num_workers=settings.data.workers,
+        dataloader_persistent_workers=settings.data.workers > 0,
+        use_cpu=not torch.cuda.is_available(),
+        **own,
+    )
+
+
+def run(trainer: Trainer, checkpoint: Path | None) -> float:
+    """Train, from a checkpoint if there is one; the seconds that it took."""
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(Progress)
+    began = time.monotonic()
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    return time.monotonic() - began
+
+
+def finish(trainer: Trainer, model: "HarmonyIQA | AICT", folder: Path, seconds: float) -> None:
+    """Leave the trained model and the metrics of its best validation in the run folder."""
+    best, state = trainer.args.metric_for_best_model, trainer.state
+    validations = [h for h in state.log_history if f"eval_{best}" in h]
+    metrics = {
+        f"best_val_{best}": state.best_metric,
+        "best_step": state.best_global_step,
+        "steps": state.global_step,
+        "epochs": state.epoch,
+        "seconds": round(seconds, 1),
+        "best_validation": next((v for v in validations if v["step"] == state.best_global_step), {}),
+    }
+    model.save_pretrained(folder / "model")
+    # so that it stays known wherever the model goes
+    shutil.copyfile(folder / RUN_FILE, folder / "model" / RUN_FILE)
+    write_json(folder / "metrics.json", metrics)
 
 
 def read_run(settings: RunSettings) -> tuple[Path, dict[str, Any], dict[str, Any]]:

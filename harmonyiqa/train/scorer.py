@@ -2,31 +2,23 @@
 
 import logging
 import math
-import shutil
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import torch
 from accelerate import PartialState
-from transformers import (
-    ProgressCallback,
-    Trainer,
-    TrainingArguments,
-    set_seed,
-)
+from transformers import TrainingArguments, set_seed
 
 from harmonyiqa.config import TrainSettings
 from harmonyiqa.data.manifest import Manifest, read_manifest
-from harmonyiqa.data.split_files import RUN_FILE
 from harmonyiqa.errors import UserError
 from harmonyiqa.model.harmonyiqa import HarmonyIQA
 from harmonyiqa.model.lora import set_trainable
 from harmonyiqa.model.storage import start
 from harmonyiqa.train.composites import CompositeDataset, composites, one_batch
 from harmonyiqa.train.data import Collator, ScoreDataset
-from harmonyiqa.train.runs import Progress, callbacks, open_run, record_split, write_json
+from harmonyiqa.train.runs import arguments, callbacks, finish, open_run, record_split, run
 from harmonyiqa.train.trainer import (
     ScorerTrainer,
     last_checkpoint,
@@ -82,13 +74,10 @@ def train_scorer(settings: TrainSettings, *, resume: bool = False) -> HarmonyIQA
         compute_metrics=validation_metrics,
         callbacks=callbacks(folder, settings.validation.patience, checkpoint),
     )
-    trainer.remove_callback(ProgressCallback)
-    trainer.add_callback(Progress)
-    began = time.monotonic()
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    seconds = run(trainer, checkpoint)
     model = _whole(trainer, model, settings)
     if trainer.is_world_process_zero():
-        _finish(trainer, model, settings, folder, time.monotonic() - began)
+        finish(trainer, model, folder, seconds)
     trainer.accelerator.wait_for_everyone()
     return model
 
@@ -153,39 +142,22 @@ def _arguments(settings: TrainSettings, items: int) -> TrainingArguments:
     # of one epoch, or of the run if that is shorter
     steps = math.ceil(items / per_step * min(1.0, optim.epochs))
     every = max(1, min(steps, settings.max_steps or steps) // validation.per_epoch)
-    return TrainingArguments(
-        output_dir=settings.out,
-        seed=settings.seed,
-        num_train_epochs=optim.epochs,
-        max_steps=settings.max_steps or -1,
-        per_device_train_batch_size=batch_size,
+    return arguments(
+        settings,
+        batch_size=batch_size,
+        every=every,
+        best="srcc",
+        higher_better=True,
         per_device_eval_batch_size=validation.batch_size,
-        gradient_accumulation_steps=optim.accumulation,
-        learning_rate=optim.learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=optim.warmup,  # below 1 it is a share of all steps
         weight_decay=optim.weight_decay,
         **({} if optim.optimizer == "adamw" else {"optim": optim.optimizer}),
-        max_grad_norm=optim.max_grad_norm,
-        bf16=optim.precision == "bf16",
         fp16=optim.precision == "fp16",
-        eval_strategy="steps",
-        eval_steps=every,
-        save_strategy="steps",
-        save_steps=every,
-        save_total_limit=2,
         restore_callback_states_from_checkpoint=True,  # the patience of the early stop
-        load_best_model_at_end=True,
-        metric_for_best_model="srcc",
-        greater_is_better=True,
         # a tenth of `every`, or less: a divisor, so that no mean of the loss spans a checkpoint
         logging_steps=next(n for n in range(max(1, every // 10), 0, -1) if every % n == 0),
-        report_to=[],  # TensorBoard is added below, with a folder of its own
-        remove_unused_columns=False,
         label_names=["labels"],
-        dataloader_num_workers=settings.data.workers,
-        dataloader_persistent_workers=settings.data.workers > 0,
-        use_cpu=not torch.cuda.is_available(),
     )
 
 
@@ -206,21 +178,3 @@ def _report_size(model: HarmonyIQA, train: ScoreDataset | CompositeDataset, val:
         what,
         len(val),
     )
-
-
-def _finish(
-    trainer: Trainer, model: HarmonyIQA, settings: TrainSettings, folder: Path, seconds: float
-) -> None:
-    best = {"best_val_srcc": trainer.state.best_metric, "best_step": trainer.state.best_global_step}
-    validations = [h for h in trainer.state.log_history if "eval_srcc" in h]
-    metrics = {
-        **best,
-        "steps": trainer.state.global_step,
-        "epochs": trainer.state.epoch,
-        "seconds": round(seconds, 1),
-        "best_validation": next((v for v in validations if v["step"] == trainer.state.best_global_step), {}),
-    }
-    model.save_pretrained(folder / "model")
-    # so that it stays known wherever the model goes
-    shutil.copyfile(folder / RUN_FILE, folder / "model" / RUN_FILE)
-    write_json(folder / "metrics.json", metrics)

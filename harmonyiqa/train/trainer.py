@@ -2,7 +2,6 @@
 
 import json
 import logging
-import math
 import shutil
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -93,15 +92,7 @@ class ScorerTrainer(WholeCheckpoints):
         batch = Batch(**inputs)
         self._gather_for("predict", "predict_text")
         with self.accelerator.autocast():  # the frozen weights may be bfloat16, those that learn are not
-            if self.model.score_head is not None:
-                return None, self.model.predict(batch), labels
-            sentences = self.model.predict_text(batch)
-        scores = map(self.model.inputs.prompt.parse_score, sentences)
-        return (
-            None,
-            torch.tensor([math.nan if s is None else s for s in scores], device=labels.device),
-            labels,
-        )
+            return None, self.model.predict_or_nan(batch), labels
 
     def _gather_for(self, *methods: str) -> None:
         """Let FSDP gather its shards for these methods too, not only for `forward`."""

@@ -1,5 +1,7 @@
 """The probes find a model's faults: adapters that do nothing, layers that no gradient reaches, one score for all."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -44,6 +46,13 @@ def test_faults_are_found(adapted, grey_manifest) -> None:
     found = {p.name: p for p in run_probes(adapted, read_manifest(grey_manifest))}
     for name in ("adapters", "gradient", "black, white, noise, photos", "spread", "colour shift"):
         assert found[name].passed is False, found[name].line()
+
+
+def test_two_photos_are_enough(adapted, grey_manifest) -> None:
+    manifest = read_manifest(grey_manifest)
+    few = replace(manifest, rows=manifest.rows[:2])
+    found = {p.name: p for p in run_probes(adapted, few)}
+    assert "noise" in found["black, white, noise, photos"].figure
 
 
 def test_a_layer_cut_off_from_the_loss_is_named(adapted, noise) -> None:

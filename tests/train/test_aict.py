@@ -107,7 +107,7 @@ def test_crops_keep_half_of_each_side_and_some_foreground(dark) -> None:
     whole = TripletDataset(read_manifest(dark), "train", AictDataSettings(str(dark)), augment=False)
     seen = set()
     for _ in range(6):
-        for part, full in zip(data, whole, strict=False):
+        for part, full in zip(data, whole, strict=True):
             assert all(a >= round(b / 2) for a, b in zip(part.mask.shape, full.mask.shape, strict=True))
             assert part.mask.any()
             dark_again = (part.real[part.mask > 0] * 0.6).astype(np.uint8)  # still aligned

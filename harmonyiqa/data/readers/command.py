@@ -1,6 +1,6 @@
 """``harmonyiqa data harmonyiqad | csiq | tid2013 | kadid10k | live | table``: published labels -> manifest."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from harmonyiqa.data.manifest import Row, write_manifest
 from harmonyiqa.errors import UserError
@@ -39,8 +39,15 @@ def harmonyiqad(
     )
 
 
-def csiq(root: str, out: str) -> int:
-    """Write a manifest of CSIQ: csiq.DMOS.xlsx, dst_imgs/, src_imgs/.
+def _set(name: str, files: str) -> Callable[[str, str], int]:
+    """The command of one image quality database; it reads `SETS[name]`."""
+
+    def command(root: str, out: str) -> int:
+        from harmonyiqa.data.readers.iqa import SETS, rows_of_set
+
+        return _finish(*rows_of_set(SETS[name], root, out), root, out)
+
+    command.__doc__ = f"""Write a manifest of {files}.
 
     Args:
         root: Folder that holds these.
@@ -49,46 +56,13 @@ def csiq(root: str, out: str) -> int:
     Returns:
         0; 1 if anything is missing, double or unknown, all of it listed.
     """
-    return _set("csiq", root, out)
+    return command
 
 
-def tid2013(root: str, out: str) -> int:
-    """Write a manifest of TID2013: mos_with_names.txt, distorted_images/, reference_images/.
-
-    Args:
-        root: Folder that holds these.
-        out: Manifest to write (.csv, .jsonl or .parquet); its paths start from its folder.
-
-    Returns:
-        0; 1 if anything is missing, double or unknown, all of it listed.
-    """
-    return _set("tid2013", root, out)
-
-
-def kadid10k(root: str, out: str) -> int:
-    """Write a manifest of KADID-10k: dmos.csv, images/.
-
-    Args:
-        root: Folder that holds these.
-        out: Manifest to write (.csv, .jsonl or .parquet); its paths start from its folder.
-
-    Returns:
-        0; 1 if anything is missing, double or unknown, all of it listed.
-    """
-    return _set("kadid10k", root, out)
-
-
-def live(root: str, out: str) -> int:
-    """Write a manifest of LIVE, release 2: dmos_realigned.mat (or dmos.mat), refnames_all.mat, six folders.
-
-    Args:
-        root: Folder that holds these.
-        out: Manifest to write (.csv, .jsonl or .parquet); its paths start from its folder.
-
-    Returns:
-        0; 1 if anything is missing, double or unknown, all of it listed.
-    """
-    return _set("live", root, out)
+csiq = _set("csiq", "CSIQ: csiq.DMOS.xlsx, dst_imgs/, src_imgs/")
+tid2013 = _set("tid2013", "TID2013: mos_with_names.txt, distorted_images/, reference_images/")
+kadid10k = _set("kadid10k", "KADID-10k: dmos.csv, images/")
+live = _set("live", "LIVE, release 2: dmos_realigned.mat (or dmos.mat), refnames_all.mat, six folders")
 
 
 def table(
@@ -170,12 +144,6 @@ def ccharmony(root: str, out: str, val: float = 0.05) -> int:
 
     rows, problems = rows_of_ccharmony(root, out)
     return _finish(hold_out(rows, val), problems, root, out)
-
-
-def _set(name: str, root: str, out: str) -> int:
-    from harmonyiqa.data.readers.iqa import SETS, rows_of_set
-
-    return _finish(*rows_of_set(SETS[name], root, out), root, out)
 
 
 def _finish(rows: Sequence[Row], problems: Sequence[str], source: str, out: str) -> int:

@@ -7,6 +7,7 @@ where that counts distortion (DMOS); the published value stays beside it.
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -171,7 +172,7 @@ def _read_csiq(root: Path) -> tuple[list[Label], list[str]]:
     _need(path, names, "image", "dst_type", "dst_lev", "dmos")
     labels = []
     for row in cells:
-        line = dict(zip(names, row, strict=False))
+        line = dict(zip_longest(names, row))  # a sheet may leave the ends of its rows out
         name, kind = _plain(line["image"]), _plain(line["dst_type"]).lower()
         if not name:
             continue
