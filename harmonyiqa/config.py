@@ -193,7 +193,7 @@ class TrainSettings:
 
     Attributes:
         stage: 1 trains the score sentence with cross-entropy, 2 the score head with mean squared error (paper, III-B);
-            0 comes before both, for models from random weights: score and map of what was altered (`photos`).
+            0 comes before both, for models from random weights: score, sentence and map of what was altered (`photos`).
         out: the run folder.
         data: the manifest and how it is read; with `photos` only its validation split is.
         start: the model to start from.

@@ -286,6 +286,7 @@ class HarmonyIQA(nn.Module):
         labels: torch.Tensor,
         num_items_in_batch: torch.Tensor | float | None = None,
         shifts: torch.Tensor | None = None,
+        sentences: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """Training loss of the model's stage.
 
@@ -293,12 +294,13 @@ class HarmonyIQA(nn.Module):
             input_ids: (N, L).
             attention_mask: (N, L).
             pixel_values: (tiles, 3, S, S).
-            labels: stage 1: (N, L) token ids, -100 where there is no loss; stage 2: (N,) MOS.
+            labels: stage 1: (N, L) token ids, -100 where there is no loss; stages 0 and 2: (N,) MOS.
             num_items_in_batch: labels in the whole step, over all accumulated batches and processes.
             shifts: (N, G, G) in CIEDE2000, what the map head shall draw; its loss is added to the score's.
+            sentences: stage 0: (N, L) token ids as the labels of stage 1, learned beside the score.
 
         Returns:
-            `loss`; in stage 2 also `scores` (N,), on the MOS scale.
+            `loss`; in stages 0 and 2 also `scores` (N,), on the MOS scale.
         """
         hidden = self._hidden(input_ids, attention_mask, pixel_values)
         map_loss: torch.Tensor | float = 0.0
@@ -306,20 +308,29 @@ class HarmonyIQA(nn.Module):
             found = self._map(self.map_head, hidden, input_ids)
             map_loss = F.mse_loss(found, shifts / MAP_UNIT) / _MAP_SPREAD
         if self.score_head is None:
-            target = labels[:, 1:]
-            kept = target != IGNORED
-            logits = self.backbone.lm_head(hidden[:, :-1][kept])  # at labelled positions only
-            total = F.cross_entropy(logits.float(), target[kept], reduction="sum")
-            here = kept.sum()
+            total, here = self._sentence_loss(hidden, labels)
             return {
                 "loss": (total + here * map_loss)
                 / (here if num_items_in_batch is None else num_items_in_batch)
             }
-        output = self.score_head(hidden[:, -1])
+        slot, sentence_loss = hidden[:, -1], hidden.new_zeros(())
+        if sentences is not None:
+            total, here = self._sentence_loss(hidden, sentences)
+            sentence_loss = total / here
+            begin = (sentences != IGNORED).int().argmax(1)
+            slot = hidden[torch.arange(len(hidden)), begin + len(self.inputs.answer) - 1]
+        output = self.score_head(slot)
         goal = (labels.float() - self.settings.mos_mean) / self.settings.mos_std
-        total = F.mse_loss(output, goal, reduction="sum") + len(goal) * map_loss
+        total = F.mse_loss(output, goal, reduction="sum") + len(goal) * (map_loss + sentence_loss)
         items = len(goal) if num_items_in_batch is None else num_items_in_batch
         return {"loss": total / items, "scores": self._to_mos(output)}
+
+    def _sentence_loss(self, hidden: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Summed cross-entropy of the labelled tokens, and how many there are; logits at these positions only."""
+        target = labels[:, 1:]
+        kept = target != IGNORED
+        logits = self.backbone.lm_head(hidden[:, :-1][kept])
+        return F.cross_entropy(logits.float(), target[kept], reduction="sum"), kept.sum()
 
     def _map(self, head: MapHead, hidden: torch.Tensor, input_ids: torch.Tensor) -> torch.Tensor:
         """(N, G, G) in `MAP_UNIT`. An image stands last in its question: a row's last image tokens are its own."""

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from torch.utils.data import Dataset
 
 from harmonyiqa.config import PhotoSettings
 from harmonyiqa.errors import UserError
-from harmonyiqa.model.inputs import Inputs
+from harmonyiqa.model.inputs import Example, Inputs
 from harmonyiqa.synthesize.bank import PhotoBank, build_bank
 from harmonyiqa.synthesize.batch import BatchMaker, Recipe
 from harmonyiqa.synthesize.severity import WORST_DELTA_E, mos_of
@@ -37,7 +38,7 @@ class CompositeDataset(Dataset[dict[str, torch.Tensor]]):
         batch_size: images in each.
         every: 1 asks full-reference questions only, 2 every second time.
         grid: cells along a side of the map.
-        sentences: labels are the words to be said (stage 1), else the score.
+        stage: labels are the scores, in stage 1 the sentences; in stage 0 sentences stand beside the scores.
 
     Raises:
         UserError: an image takes more than one tile.
@@ -51,8 +52,7 @@ class CompositeDataset(Dataset[dict[str, torch.Tensor]]):
         batch_size: int,
         every: int,
         grid: int,
-        *,
-        sentences: bool = False,
+        stage: Literal[0, 1, 2],
     ) -> None:
         if inputs.image_processor.crop_to_patches:
             raise UserError("learning from photos needs max_tiles 1: a map belongs to one tile")
@@ -60,7 +60,7 @@ class CompositeDataset(Dataset[dict[str, torch.Tensor]]):
         self.batches, self.batch_size, self.every, self.grid = batches, batch_size, every, grid
         blank = Image.new("RGB", (maker.size, maker.size))
         self.examples = inputs.prepare(blank), inputs.prepare(blank, blank)
-        self.collate = inputs.collate_sentences if sentences else inputs.collate_scores
+        self.inputs, self.stage = inputs, stage
         processor = inputs.image_processor
         self.mean, self.std = (
             torch.tensor(values).view(3, 1, 1) for values in (processor.image_mean, processor.image_std)
@@ -81,10 +81,16 @@ class CompositeDataset(Dataset[dict[str, torch.Tensor]]):
         pixels = (pictures - self.mean.to(pictures.device)) / self.std.to(pictures.device)
         mos = [mos_of(severity) for severity in made.severity.tolist()]
         share = F.adaptive_avg_pool2d(made.alpha, self.grid).squeeze(1)
-        return {
-            **self.collate([replace(self.examples[full], pixel_values=own) for own in pixels], mos),
-            "shifts": share * made.severity.clamp(max=WORST_DELTA_E)[:, None, None],
-        }
+        batch = self._labelled([replace(self.examples[full], pixel_values=own) for own in pixels], mos)
+        return {**batch, "shifts": share * made.severity.clamp(max=WORST_DELTA_E)[:, None, None]}
+
+    def _labelled(self, examples: list[Example], mos: list[float]) -> dict[str, torch.Tensor]:
+        if self.stage == 2:
+            return self.inputs.collate_scores(examples, mos)
+        batch = self.inputs.collate_sentences(examples, mos)
+        if self.stage == 1:
+            return batch
+        return {**batch, "sentences": batch["labels"], "labels": torch.tensor(mos)}
 
 
 def composites(
@@ -95,7 +101,7 @@ def composites(
     tile: int,
     batch_size: int,
     seed: int,
-    sentences: bool = False,
+    stage: Literal[0, 1, 2],
 ) -> CompositeDataset:
     """The training data that `photos` asks for.
 
@@ -106,7 +112,7 @@ def composites(
         tile: side of the model's tile in pixels.
         batch_size: composites a batch.
         seed: seeds what is drawn.
-        sentences: for stage 1.
+        stage: for which stage of training.
     """
     state = PartialState()
     with state.main_process_first():
@@ -123,7 +129,7 @@ def composites(
     maker = BatchMaker(bank, tile, recipe, luts, seed)
     every, batches = settings.reference_every, settings.images // batch_size
     grid = math.isqrt(inputs.tokens_per_tile) * settings.map_cells
-    return CompositeDataset(maker, inputs, batches, batch_size, every, grid, sentences=sentences)
+    return CompositeDataset(maker, inputs, batches, batch_size, every, grid, stage)
 
 
 def one_batch(items: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:

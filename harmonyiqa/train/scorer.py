@@ -127,7 +127,7 @@ def _datasets(
             tile=model.settings.tile_size,
             batch_size=settings.optim.batch_size,
             seed=settings.seed,
-            sentences=settings.stage == 1,
+            stage=settings.stage,
         )
     else:
         train = ScoreDataset(manifest, "train", model.inputs, data.mode, flip=data.flip, seed=settings.seed)

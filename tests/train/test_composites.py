@@ -30,7 +30,7 @@ def data(small_pack: Path, model: HarmonyIQA, tmp_path_factory: pytest.TempPathF
     settings = PhotoSettings(
         str(small_pack), images=24, size=48, reference_every=2, held_out=["hue"], map_cells=CELLS
     )
-    made = composites(settings, cache, model.inputs, tile=TILE, batch_size=4, seed=1)
+    made = composites(settings, cache, model.inputs, tile=TILE, batch_size=4, seed=1, stage=2)
     assert cache.exists()
     return made
 
@@ -119,7 +119,7 @@ def test_the_loss_is_the_scores_and_that_of_the_images_own_map(
 
 
 def test_sentences_say_the_same_scores(model: HarmonyIQA, data: CompositeDataset) -> None:
-    spoken = CompositeDataset(data.maker, model.inputs, 2, 4, data.every, GRID, sentences=True)
+    spoken = CompositeDataset(data.maker, model.inputs, 2, 4, data.every, GRID, 1)
     for index in range(2):
         ours, scores = spoken[index], data[index]
         assert torch.equal(ours["pixel_values"], scores["pixel_values"])
@@ -134,7 +134,7 @@ def test_stage_1_adds_the_map_to_the_sentence(
 ) -> None:
     model = start(StartSettings(str(tiny_checkpoint), max_tiles=1), TrainableSettings("full", "full"), 1)
     model.add_map_head(CELLS)
-    batch = CompositeDataset(data.maker, model.inputs, 2, 4, data.every, GRID, sentences=True)[index]
+    batch = CompositeDataset(data.maker, model.inputs, 2, 4, data.every, GRID, 1)[index]
     words = {name: value for name, value in batch.items() if name != "shifts"}
     assert model.map_head is not None
     with torch.no_grad():
@@ -144,6 +144,24 @@ def test_stage_1_adds_the_map_to_the_sentence(
         torch.testing.assert_close(
             model(**batch)["loss"], model(**words)["loss"] + error, rtol=1e-4, atol=1e-4
         )
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_stage_0_learns_score_sentence_and_map_at_once(
+    model: HarmonyIQA, tiny_checkpoint: Path, data: CompositeDataset, index: int
+) -> None:
+    batch, alone, words = (
+        CompositeDataset(data.maker, model.inputs, 2, 4, data.every, GRID, stage)[index]
+        for stage in (0, 2, 1)
+    )
+    speaker = start(StartSettings(str(tiny_checkpoint), max_tiles=1), TrainableSettings("full", "full"), 1)
+    del words["shifts"]
+    with torch.no_grad():
+        ours, expected = model(**batch), model(**alone)
+        # the head reads the state before the score, whatever is said after it
+        torch.testing.assert_close(ours["scores"], expected["scores"], rtol=1e-4, atol=1e-4)
+        said = speaker(**words)["loss"]
+    torch.testing.assert_close(ours["loss"], expected["loss"] + said, rtol=1e-4, atol=1e-4)
 
 
 def test_the_map_is_saved_with_the_model(model: HarmonyIQA, noise, tmp_path: Path) -> None:
@@ -176,4 +194,4 @@ def test_both_heads_come_from_another_model(model: HarmonyIQA, tiny_checkpoint: 
 def test_tiles_are_refused(tiny_checkpoint: Path, data: CompositeDataset) -> None:
     model = start(StartSettings(str(tiny_checkpoint), max_tiles=6), TrainableSettings("full", "full"), 2)
     with pytest.raises(UserError, match="max_tiles 1"):
-        CompositeDataset(data.maker, model.inputs, 1, 1, 1, GRID)
+        CompositeDataset(data.maker, model.inputs, 1, 1, 1, GRID, 2)
