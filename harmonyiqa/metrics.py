@@ -132,19 +132,6 @@ def rmse(pred: ArrayLike, mos: ArrayLike) -> float:
     return float(np.sqrt(np.mean((x - y) ** 2)))
 
 
-def correlations(pred: ArrayLike, mos: ArrayLike) -> dict[str, float]:
-    """The four correlations, keyed ``srcc``, ``krcc``, ``plcc`` (raw) and ``plcc_fitted``.
-
-    Args:
-        pred: predictions, shape (N,), N > 4, higher is better.
-        mos: mean opinion scores, shape (N,).
-
-    Raises:
-        MetricError: one of the four does not exist for these values.
-    """
-    return {name: metric(pred, mos) for name, metric in CORRELATIONS.items()}
-
-
 CORRELATIONS = {"srcc": srcc, "krcc": krcc, "plcc": plcc, "plcc_fitted": plcc_fitted}
 # everything that a table can show of one predictor on one set of rows
 MEASURES = {**CORRELATIONS, "plcc_fitted5": plcc_fitted5, "rmse_fitted": rmse_fitted}

@@ -11,9 +11,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from jsonargparse import ArgumentParser, auto_cli
+from jsonargparse import auto_cli
 
-from harmonyiqa.cli import find_config
 from harmonyiqa.config import StartSettings, TrainableSettings, TrainSettings
 from harmonyiqa.data.manifest import Manifest, read_manifest
 from harmonyiqa.data.predictions import Prediction, read_predictions, write_predictions
@@ -22,7 +21,7 @@ from harmonyiqa.evaluate.join import common, join
 from harmonyiqa.evaluate.summary import interval_note, split_note, synthetic_mark, synthetic_notes
 from harmonyiqa.evaluate.tables import Evaluation, measure, measurement, subsets
 from harmonyiqa.pipelines.evaluate import load_model, score_manifest
-from harmonyiqa.pipelines.train import train
+from harmonyiqa.pipelines.train import check_same, read_settings, train
 from harmonyiqa.report.tables import Footnotes, bullets, cell_text, table, to_json, write_text
 
 HEAD = "all and score head"
@@ -65,7 +64,9 @@ def main(
     joined = {}
     for name in ROWS:
         run = run_of(name, settings, folder, manifest, max_steps)
-        if not (Path(run.out) / "probes.json").exists():  # written last
+        if (Path(run.out) / "probes.json").exists():  # written last
+            check_same(run)
+        else:
             train(run, resume=Path(run.out).exists())
             _predictions_file(run).unlink(missing_ok=True)  # those of an earlier model
         joined[name] = join(rows, predictions(run, rows, batch_size), known=whole.rows)
@@ -87,15 +88,6 @@ def main(
     write_text(text, folder / "ablation.md")
     print(text, end="")
     return int(len(kept) < len(rows.rows))
-
-
-def read_settings(path: str) -> TrainSettings:
-    """A YAML file of `configs/`."""
-    parser = ArgumentParser()
-    parser.add_argument("--config", action="config")
-    parser.add_class_arguments(TrainSettings)
-    found = parser.instantiate(parser.parse_args(["--config", find_config(path)]))
-    return TrainSettings(**{key: value for key, value in vars(found).items() if key != "config"})
 
 
 def run_of(

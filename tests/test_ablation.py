@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from harmonyiqa.errors import UserError
+
 SCRIPT = Path(__file__).parents[1] / "scripts" / "run_ablation.py"
 CONFIG = """
 stage: {stage}
@@ -67,6 +69,8 @@ def test_five_rows_resuming(ablation, bundled, grey_manifest, tmp_path, monkeypa
     ablation.main(*arguments, max_steps=1, bootstrap=10)
     assert trained == [("lora_llm", True)]
     assert (runs / "ablation.md").read_text() == shown
+    with pytest.raises(UserError, match="lora_vision was trained with another max_steps"):
+        ablation.main(*arguments, max_steps=2, bootstrap=10)
 
 
 def test_each_row_differs_from_the_last_by_one_part(ablation) -> None:

@@ -1,4 +1,4 @@
-"""The commands of the README and of docs/full_size.md are ones that exist, with options that exist."""
+"""The commands of the README, docs/full_size.md and docs/gpu.md are ones that exist, with options that exist."""
 
 import importlib
 import re
@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 LINES = [
     line.split("#")[0].strip()
-    for text in (README, (ROOT / "docs/full_size.md").read_text(encoding="utf-8"))
-    for block in re.findall(r"```bash\n(.*?)```", text, re.S)
+    for file in ("README.md", "docs/full_size.md", "docs/gpu.md")
+    for block in re.findall(r"```bash\n(.*?)```", (ROOT / file).read_text(encoding="utf-8"), re.S)
     for line in block.splitlines()
 ]
 

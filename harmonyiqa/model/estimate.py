@@ -7,23 +7,27 @@ for sdpa and flash attention, which keep no matrix of attention weights.
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import nn
 from transformers import InternVLConfig, InternVLForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
-from harmonyiqa.config import StartSettings, TrainableSettings, TrainSettings
+from harmonyiqa.config import PhotoSettings, StartSettings, TrainableSettings, TrainSettings
 from harmonyiqa.errors import UserError
 from harmonyiqa.model.architectures import known_architecture
 from harmonyiqa.model.backbone import NOT_QUANTIZED, read_config, tokens_per_tile
-from harmonyiqa.model.head import ScoreHead
+from harmonyiqa.model.head import MapHead, ScoreHead
 from harmonyiqa.model.lora import add_adapters, set_trainable
-from harmonyiqa.model.storage import base_of
+from harmonyiqa.model.storage import HEADS, base_of
+from harmonyiqa.synthesize.regions import find_photos
 
 TEXT_TOKENS = 160  # prompt and sentence: harmony_v1 takes fewer with the tokenizers of InternVL
 WORKSPACE = 2**30  # CUDA context, cuBLAS workspace, the allocator's rounding: an allowance, not a measurement
+_MAKING = 20  # float32 copies of each composite at the peak of `BatchMaker.draw`; a test holds it
 _BLOCK, _NESTED = 64, 256  # NF4: one 8-bit scale a block of weights, one float32 a block of scales
 
 
@@ -71,23 +75,26 @@ def estimate(settings: TrainSettings) -> Estimate:
     """
     config, source = _architecture(settings.start)
     stage: Literal[1, 2] = 1 if settings.stage == 1 else 2
-    model = blank_model(config, settings.trainable, stage)
+    photos = settings.photos
+    model = blank_model(config, settings.trainable, stage, photos.map_cells if photos else 0)
     tiles = settings.start.max_tiles + (settings.start.max_tiles > 1)  # the thumbnail
-    images = 1 if settings.data.mode == "nr" else 2
+    images = 1 if settings.data.mode == "nr" and photos is None else 2
     image_tokens = tiles * tokens_per_tile(config)
     question = images * image_tokens + TEXT_TOKENS
     batch = settings.optim.batch_size
+    training = {
+        **_state(model, settings),
+        **_activations(config, settings, batch * images * tiles, batch * question),
+    }
+    if photos is not None:
+        training |= _composites(config, photos, batch, training)
     return Estimate(
         architecture=source,
         parameters=sum(p.numel() for p in model.parameters()),
         trainable=sum(p.numel() for p in model.parameters() if p.requires_grad),
         image_tokens=image_tokens,
         question_tokens=question,
-        training={
-            **_state(model, settings),
-            **_activations(config, settings, batch * images * tiles, batch * question),
-            "workspace": WORKSPACE,
-        },
+        training={**training, "workspace": WORKSPACE},
         scoring={
             **_scoring(config, model, settings, images * tiles, question),
             "workspace": WORKSPACE,
@@ -95,7 +102,9 @@ def estimate(settings: TrainSettings) -> Estimate:
     )
 
 
-def blank_model(config: InternVLConfig, trainable: TrainableSettings, stage: Literal[1, 2]) -> nn.ModuleDict:
+def blank_model(
+    config: InternVLConfig, trainable: TrainableSettings, stage: Literal[1, 2], map_cells: int = 0
+) -> nn.ModuleDict:
     """The model of a training stage without its values: on the meta device, adapters placed, the rest frozen."""
     transformers_logging.disable_progress_bar()
     with torch.device("meta"):
@@ -106,6 +115,8 @@ def blank_model(config: InternVLConfig, trainable: TrainableSettings, stage: Lit
         parts: dict[str, nn.Module] = {"backbone": backbone}
         if stage == 2:
             parts["score_head"] = ScoreHead(config.text_config.hidden_size)
+        if map_cells:
+            parts["map_head"] = MapHead(config.text_config.hidden_size, map_cells)
     backbone.tie_weights()
     model = nn.ModuleDict(parts)
     set_trainable(model, trainable, stage)
@@ -151,6 +162,8 @@ def _state(model: nn.Module, settings: TrainSettings) -> dict[str, int]:
 
 def _weight_bytes(name: str, parameter: nn.Parameter, settings: TrainSettings) -> int:
     """Of a frozen weight as it is kept."""
+    if name.startswith(HEADS):
+        return 4 * parameter.numel()
     quantize = settings.start.quantize
     kept = name.removeprefix("backbone.").startswith(NOT_QUANTIZED)
     if quantize == "none" or kept or ".language_model.layers." not in name or parameter.ndim != 2:
@@ -259,6 +272,31 @@ def _projector_and_loss(config: InternVLConfig, tiles: int, tokens: int, half: i
     return image * ((4 + half) * shuffled + 3 * half * width) + tokens * width * (4 + half)
 
 
+def _composites(
+    config: InternVLConfig, photos: PhotoSettings, batch: int, others: dict[str, int]
+) -> dict[str, int]:
+    """What learning from photos adds: they lie on the GPU, and batches of composites are made there.
+
+    A batch is made before the model reads it, when the activations of `others` are not there yet.
+    """
+    tokens, width = tokens_per_tile(config), config.text_config.hidden_size
+    shifts = batch * tokens * photos.map_cells**2 * 4
+    making = _MAKING * batch * 3 * math.prod(config.vision_config.image_size) * 4
+    later = sum(size for name, size in others.items() if name.startswith(("activations", "projector")))
+    found = {
+        "map and its loss": 2 * batch * tokens * width * 4 + 4 * shifts,
+        "making composites": max(0, making - later),
+    }
+    if not Path(photos.folder).is_dir():
+        return found | {"photos (folder not at hand)": 0}
+    count = len(find_photos(photos.folder, "train", without_map=True))
+    stored = count * 4 * photos.size**2  # colours and regions, a byte each
+    if photos.luts is not None:
+        with np.load(photos.luts) as file:
+            stored += 4 * file["tables"].size
+    return found | {"photos": stored}
+
+
 def _largest_linear(config: InternVLConfig) -> int:
     text = config.text_config
     return text.hidden_size * max(text.intermediate_size, text.hidden_size)
@@ -275,9 +313,7 @@ def _scoring(
     )
     in_vision = patches * half * (4 * vision.hidden_size + 2 * vision.intermediate_size)
     in_llm = tokens * half * (4 * text.hidden_size + 3 * text.intermediate_size)
-    weights = sum(
-        p.numel() * (4 if n.startswith("score_head") else half) for n, p in model.named_parameters()
-    )
+    weights = sum(p.numel() * (4 if n.startswith(HEADS) else half) for n, p in model.named_parameters())
     return {
         "weights": weights,
         "activations of one image": max(in_vision, in_llm),

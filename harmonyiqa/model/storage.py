@@ -34,7 +34,7 @@ from harmonyiqa.prompts import load_prompt
 BUNDLED = Path(__file__).parent / "bundled"
 SETTINGS, PROMPT, CARD = "settings.json", "prompt.yaml", "README.md"
 ADAPTER, TRAINED = "adapter_model.safetensors", "trained.safetensors"
-_HEADS = ("score_head.", "map_head.")
+HEADS = ("score_head.", "map_head.")
 _PROJECTOR = "backbone.model.multi_modal_projector."
 
 
@@ -68,7 +68,7 @@ def _write(model: HarmonyIQA, folder: Path, merge: bool) -> None:
     settings = replace(
         model.settings, dtype=str(model.backbone.dtype).removeprefix("torch."), package_version=__version__
     )
-    own = {name: p for name, p in model.state_dict().items() if name.startswith(_HEADS)}
+    own = {name: p for name, p in model.state_dict().items() if name.startswith(HEADS)}
     if model.adapters is not None and settings.base and not merge:
         settings.layout = "adapter"
         config = deepcopy(model.adapters.peft_config["default"])
@@ -302,7 +302,7 @@ def _load_own(model: HarmonyIQA, path: Path) -> None:
     """Projector and heads by name: every tensor must be there, and no other."""
     tensors = _load_tensors(path)
     target = dict(model.named_parameters())
-    prefixes = (*_HEADS, _PROJECTOR) if model.settings.layout == "adapter" else _HEADS
+    prefixes = (*HEADS, _PROJECTOR) if model.settings.layout == "adapter" else HEADS
     _same_names({n for n in target if n.startswith(prefixes)}, set(tensors), path)
     with torch.no_grad():
         for name, tensor in tensors.items():

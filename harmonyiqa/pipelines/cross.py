@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from harmonyiqa.errors import UserError
+from harmonyiqa.pipelines.train import read_settings
 
 if TYPE_CHECKING:
     from harmonyiqa.config import TrainSettings
@@ -62,7 +63,7 @@ def cross(
         raise UserError(
             f"sets {', '.join(training)} are trained and tested on alone: give --test another set"
         )
-    settings = [_settings(path) for path in stages]  # all are read before the first hour of training
+    settings = [read_settings(path) for path in stages]  # all are read before the first hour of training
     for number, each in enumerate(settings):
         if each.stage in [other.stage for other in settings[:number]]:
             raise UserError(f"stages: two files are for stage {each.stage}; give one for each stage")
@@ -124,29 +125,9 @@ def _sets(arguments: Sequence[str]) -> "dict[str, Manifest]":
     return found
 
 
-def _settings(path: str) -> "TrainSettings":
-    """A stage's YAML, checked as `harmonyiqa train` checks it."""
-    from jsonargparse import ArgumentParser
-
-    from harmonyiqa.config import TrainSettings
-    from harmonyiqa.files import resource_folder
-
-    file = Path(path)
-    if not file.exists():
-        file = resource_folder("configs") / file.name
-    if not file.exists():
-        raise UserError(f"stage {path} does not exist; give YAML files as of configs/")
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(TrainSettings)
-    try:
-        return TrainSettings(**vars(parser.instantiate(parser.parse_path(str(file)))))
-    except Exception as error:  # jsonargparse's own errors, and those of our settings inside them
-        raise UserError(f"stage {path}: {' '.join(str(error).split())}") from error
-
-
 def _train(source: str, manifest: "Manifest", stages: "Sequence[TrainSettings]", out: Path) -> Path:
     """The model folder of a set, trained now or before."""
-    from harmonyiqa.pipelines.train import train
+    from harmonyiqa.pipelines.train import check_same, train
 
     start: Path | None = None
     for stage in stages:
@@ -155,31 +136,13 @@ def _train(source: str, manifest: "Manifest", stages: "Sequence[TrainSettings]",
         if start is not None:
             settings = replace(settings, start=replace(stage.start, model=str(start)))
         if (folder / "metrics.json").exists():  # written last
-            _check_same(settings)
+            check_same(settings)
         else:
             train(settings, resume=(folder / "settings.yaml").exists())
         start = folder / "model"
     if start is None:
         raise UserError("stages: none given; name the YAML file of at least one")
     return start
-
-
-def _check_same(settings: "TrainSettings") -> None:
-    """A finished run is kept only for the settings and the manifest that it was made with."""
-    import yaml
-
-    from harmonyiqa.files import sha256_of
-    from harmonyiqa.train.runs import read_run
-
-    folder, _, environment = read_run(settings)
-    before = yaml.safe_load((folder / "settings.yaml").read_text(encoding="utf-8"))
-    changed = sorted(name for name, value in asdict(settings).items() if before.get(name) != value)
-    if environment["manifest_sha256"] != sha256_of(settings.data.manifest):
-        changed.append(f"the content of {settings.data.manifest}")
-    if changed:
-        raise UserError(
-            f"{folder} was trained with another {', '.join(changed)}: remove it, or choose another --out"
-        )
 
 
 def _predict(model: Path, manifest: "Manifest", path: Path, mode: str, batch_size: int) -> "list[Prediction]":

@@ -2,8 +2,10 @@
 
 import logging
 from dataclasses import asdict
+from pathlib import Path
 
 from harmonyiqa.config import AictTrainSettings, TrainSettings
+from harmonyiqa.errors import UserError
 
 logger = logging.getLogger(__name__)
 
@@ -61,3 +63,48 @@ def _train_scorer(settings: TrainSettings, resume: bool) -> None:
             folder / "model" / "README.md", model.settings, settings, metrics, environment, evaluation, probes
         )
         print(f"model: {folder / 'model'}")
+
+
+def read_settings(path: str) -> TrainSettings:
+    """A stage's YAML file, or a shipped one by its name, checked as `harmonyiqa train` checks it.
+
+    Raises:
+        UserError: it is not there, or a setting is unknown or wrong.
+    """
+    from jsonargparse import ArgumentParser
+
+    from harmonyiqa.files import resource_folder
+
+    file = Path(path)
+    if not file.exists():
+        file = resource_folder("configs") / file.name
+    if not file.exists():
+        raise UserError(f"stage {path} does not exist; give YAML files as of configs/")
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(TrainSettings)
+    try:
+        return TrainSettings(**vars(parser.instantiate(parser.parse_path(str(file)))))
+    except Exception as error:  # jsonargparse's own errors, and those of our settings inside them
+        raise UserError(f"stage {path}: {' '.join(str(error).split())}") from error
+
+
+def check_same(settings: TrainSettings) -> None:
+    """A finished run is kept only for the settings and the manifest that it was made with.
+
+    Raises:
+        UserError: these are others.
+    """
+    import yaml
+
+    from harmonyiqa.files import sha256_of
+    from harmonyiqa.train.runs import read_run
+
+    folder, _, environment = read_run(settings)
+    before = yaml.safe_load((folder / "settings.yaml").read_text(encoding="utf-8"))
+    changed = sorted(name for name, value in asdict(settings).items() if before.get(name) != value)
+    if environment["manifest_sha256"] != sha256_of(settings.data.manifest):
+        changed.append(f"the content of {settings.data.manifest}")
+    if changed:
+        raise UserError(
+            f"{folder} was trained with another {', '.join(changed)}: remove it, or choose another --out"
+        )

@@ -43,6 +43,7 @@ def write_model_card(
         metrics=metrics,
         environment=environment,
         data=Path(run.data.manifest).name,
+        photos=Path(run.photos.folder).name if run.photos else None,
         evaluation=evaluation,
         titles=METRIC_TITLES,
         cell_text=lambda cell: cell_text(cell, Footnotes()),

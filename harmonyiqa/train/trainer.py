@@ -113,6 +113,7 @@ class ScorerTrainer(WholeCheckpoints):
         if not self.is_fsdp_enabled:
             super()._save_optimizer_and_scheduler(output_dir)
             return
+        _reshard(self.model)
         # Trainer would save the frozen base beside them
         plugin = self.accelerator.state.fsdp_plugin
         save_fsdp_optimizer(plugin, self.accelerator, self.optimizer, self.model, output_dir)
@@ -132,6 +133,7 @@ def trained_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
 
     Parameters sharded by FSDP or ZeRO-3 are gathered, so every process must call this.
     """
+    _reshard(model)
     tensors = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
@@ -139,6 +141,16 @@ def trained_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
                 whole = parameter.full_tensor() if isinstance(parameter, DTensor) else parameter
                 tensors[name] = whole.detach().to("cpu", copy=True).contiguous()
     return tensors
+
+
+def _reshard(model: nn.Module) -> None:
+    """Sharded again in every part: after a forward pass FSDP leaves the outermost weights whole.
+
+    Those are other parameters than the optimiser's, and what is written into them is lost.
+    """
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
 
 
 def _gathered(parameter: nn.Parameter, *, write: bool = False) -> AbstractContextManager[Any]:
@@ -169,6 +181,7 @@ def load_trained_tensors(model: nn.Module, path: Path) -> None:
 @torch.no_grad()
 def put_trained_tensors(model: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
     """Set parameters by name, sharded ones too; every process must call this."""
+    _reshard(model)
     parameters = dict(model.named_parameters())
     for name, tensor in tensors.items():
         parameter = parameters[name]

@@ -1,25 +1,32 @@
 """Sizes from the meta device are those of the real model; those of 8B are what arithmetic by hand gives."""
 
 from dataclasses import replace
+from itertools import accumulate
 
 import pytest
 import torch
 from PIL import Image
+from torch.profiler import ProfilerActivity, profile
 
 from harmonyiqa import cli
 from harmonyiqa.config import (
     DataSettings,
     LoraSettings,
     OptimSettings,
+    PhotoSettings,
     StartSettings,
     TrainableSettings,
     TrainSettings,
 )
 from harmonyiqa.errors import UserError
 from harmonyiqa.model.architectures import known_architecture
-from harmonyiqa.model.estimate import blank_model, estimate
+from harmonyiqa.model.estimate import _MAKING, blank_model, estimate
 from harmonyiqa.model.lora import set_trainable
 from harmonyiqa.model.storage import start
+from harmonyiqa.synthesize.bank import build_bank
+from harmonyiqa.synthesize.batch import BatchMaker, Recipe
+from harmonyiqa.train.composites import composites
+from harmonyiqa.train.scorer import _first as first_model
 
 TINY = OptimSettings(precision="fp32", batch_size=1, gradient_checkpointing=False)
 QLORA = TrainSettings(
@@ -67,6 +74,49 @@ def test_parameters_gradients_and_optimizer_of_the_tiny_model_are_exact(
     assert planned.training["gradients"] == sum(p.grad.nbytes for p in reached if p.grad is not None)
     held = sum(t.nbytes for state in optimizer.state.values() for t in state.values())
     assert planned.training["optimizer"] == held
+
+
+def test_learning_from_photos_is_planned_too(tiny_checkpoint, small_pack, tmp_path) -> None:
+    photos = PhotoSettings(str(small_pack), images=8, size=48, reference_every=1, map_cells=2)
+    start_settings, optim = StartSettings(str(tiny_checkpoint), max_tiles=1), replace(TINY, batch_size=4)
+    settings = TrainSettings(
+        0, str(tmp_path), DataSettings("m.csv"), start_settings, optim=optim, photos=photos
+    )
+    planned = estimate(settings)
+    model = first_model(settings).train()
+    learns = [p for p in model.parameters() if p.requires_grad]
+    assert planned.parameters == sum(p.numel() for p in model.parameters())
+    assert planned.trainable == sum(p.numel() for p in learns)
+    assert any("map_head" in name for name, p in model.named_parameters() if p.requires_grad)
+
+    data = composites(
+        photos, tmp_path / "photos.safetensors", model.inputs, tile=32, batch_size=optim.batch_size, seed=0
+    )
+    bank = data.maker.bank
+    assert planned.training["photos"] == 9 * 4 * 48**2 >= bank.rgb.nbytes + bank.labels.nbytes
+    batch = data[0]
+    assert batch["input_ids"].shape[1] <= planned.question_tokens
+    assert batch["pixel_values"].nbytes == planned.training["pixels"]
+    model(**batch)["loss"].backward()
+    optimizer = torch.optim.AdamW(learns)
+    optimizer.step()
+    assert planned.training["gradients"] == sum(p.grad.nbytes for p in learns if p.grad is not None)
+    held = sum(t.nbytes for state in optimizer.state.values() for t in state.values())
+    assert planned.training["optimizer"] == held
+
+    elsewhere = replace(settings, photos=replace(photos, folder=str(tmp_path / "nothing")))
+    assert "photos (folder not at hand)" in estimate(elsewhere).training
+
+
+def test_composites_are_made_in_the_memory_planned(small_pack) -> None:
+    maker = BatchMaker(build_bank(small_pack, "train", 96), 96, Recipe(reach=1.0))
+    maker.draw(2)  # what is made once is no part of it
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        maker.draw(16)
+    changes = [e for e in profiled.profiler.kineto_results.events() if e.name() == "[memory]"]
+    held = accumulate(e.nbytes() for e in sorted(changes, key=lambda e: e.start_ns()))
+    copies = max(held) / (16 * 3 * 96 * 96 * 4)
+    assert _MAKING / 2 < copies < _MAKING
 
 
 def test_image_tokens_are_what_the_processor_makes(tiny_checkpoint, noise) -> None:

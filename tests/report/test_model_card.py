@@ -1,6 +1,8 @@
 """The card of a training run says everything that the hub's readers need, and can be published."""
 
-from harmonyiqa.config import DataSettings, ModelSettings, TrainSettings
+from dataclasses import replace
+
+from harmonyiqa.config import DataSettings, ModelSettings, PhotoSettings, TrainSettings
 from harmonyiqa.evaluate.probes import adapters, spread
 from harmonyiqa.evaluate.tables import Cell, Result
 from harmonyiqa.model.publish import complete_card
@@ -23,7 +25,8 @@ def _card(tmp_path, **options) -> str:
         layout="adapter", base="owner/base", base_revision="abc", stage=2, prompt="harmony v1"
     )
     settings.mos_kind = options.pop("mos_kind", "human")
-    write_model_card(tmp_path / "README.md", settings, RUN, METRICS, ENVIRONMENT, **options)
+    run = options.pop("run", RUN)
+    write_model_card(tmp_path / "README.md", settings, run, METRICS, ENVIRONMENT, **options)
     return (tmp_path / "README.md").read_text()
 
 
@@ -50,3 +53,10 @@ def test_a_card_without_scores_says_so_and_synthetic_labels_are_named(tmp_path) 
     assert "are **synthetic**" in card
     assert "license: mit" in card
     assert "\n\n\n\n" not in card
+
+
+def test_a_card_names_the_photos_that_composites_were_made_of(tmp_path) -> None:
+    card = _card(tmp_path, run=replace(RUN, stage=0, photos=PhotoSettings("data/holiday", images=48000)))
+    assert "48,000 composites made while it trained, of the photos of `holiday`" in card
+    assert "`split.csv` (SHA-256 abababababababab), split `train`" not in card
+    assert "holiday" not in _card(tmp_path)

@@ -1,4 +1,4 @@
-"""Runs that are killed and resumed, for `test_resume.py`: `python kill_and_resume.py JOBS.json`.
+"""Runs that are killed and resumed, whole or sharded, for the tests beside it: `python kill_and_resume.py JOBS.json`.
 
 Every run is a fork of this process, which trains nothing itself, so that the libraries are loaded once.
 """
@@ -11,6 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
+from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType
 from transformers import TrainerCallback
 
 from harmonyiqa.config import (
@@ -21,7 +25,10 @@ from harmonyiqa.config import (
     TrainSettings,
     ValidationSettings,
 )
+from harmonyiqa.model import storage
 from harmonyiqa.train import scorer, trainer
+
+FSDP = Path(__file__).parents[2] / "configs/accelerate/fsdp_lora.yaml"
 
 
 class Killer(TrainerCallback):
@@ -36,7 +43,7 @@ class Killer(TrainerCallback):
 
 
 def settings_of(job: dict[str, Any]) -> TrainSettings:
-    """Twelve steps of LoRA with dropout and flips; a checkpoint after 4, 8 and 12, in the middle of epochs too."""
+    """LoRA with dropout and flips; in twelve steps a checkpoint after 4, 8 and 12, in the middle of epochs too."""
     optim = OptimSettings(
         1e-2, epochs=3, batch_size=4 // job["processes"], accumulation=2, precision="fp32", warmup=0.1
     )
@@ -48,12 +55,34 @@ def settings_of(job: dict[str, Any]) -> TrainSettings:
         trainable=TrainableSettings(),
         optim=optim,
         validation=ValidationSettings(per_epoch=2, patience=0),
-        max_steps=12,
+        max_steps=job.get("steps", 12),
     )
+
+
+def shard() -> None:
+    """FSDP as `accelerate launch --config_file configs/accelerate/fsdp_lora.yaml` sets it up, on the CPU.
+
+    accelerate does not take FSDP there (`AcceleratorState.__init__`): this one condition is lifted.
+    """
+    shipped = load_config_from_file(str(FSDP)).fsdp_config
+    os.environ |= {"ACCELERATE_USE_FSDP": "true"} | {k.upper(): str(v) for k, v in shipped.items()}
+    make = AcceleratorState.__init__
+
+    def lifted(self: AcceleratorState, *given: Any, fsdp_plugin: Any = None, **named: Any) -> None:
+        make(self, *given, fsdp_plugin=fsdp_plugin, **named)
+        if fsdp_plugin is not None and self.distributed_type == DistributedType.MULTI_CPU:
+            self.fsdp_plugin, self.distributed_type = fsdp_plugin, DistributedType.FSDP
+            PartialState._shared_state["distributed_type"] = DistributedType.FSDP
+
+    AcceleratorState.__init__ = lifted
 
 
 def run(job: dict[str, Any]) -> None:
     """One run, in this process."""
+    if job.get("sharded"):
+        shard()
+    if "bundled" in job:
+        storage.BUNDLED = Path(job["bundled"])
     if job["kill"] == "step":
         callbacks = scorer.callbacks
         scorer.callbacks = lambda *given: [*callbacks(*given), Killer(job["step"])]

@@ -1,12 +1,16 @@
-"""Launcher settings load, and sharded weights are gathered and put back whole."""
+"""Launcher settings load, and sharded weights are trained, gathered, saved and put back as whole ones are."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed
 from accelerate.commands.config.config_args import load_config_from_file
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch.distributed.fsdp import fully_shard
 
 from harmonyiqa.config import StartSettings, TrainableSettings
@@ -15,6 +19,7 @@ from harmonyiqa.model.storage import start
 from harmonyiqa.train.trainer import load_trained_tensors, trained_tensors
 
 ROOT = Path(__file__).parents[2]
+SCRIPT = Path(__file__).with_name("kill_and_resume.py")
 CONFIGS = sorted((ROOT / "configs/accelerate").glob("*.yaml"))
 
 
@@ -77,3 +82,43 @@ def test_sharded_weights_are_saved_whole_and_come_back(tiny_checkpoint, tmp_path
     load_trained_tensors(sharded, tmp_path / "t.safetensors")
     after = trained_tensors(sharded)
     assert all(torch.equal(after[name], tensor + 1) for name, tensor in expected.items())
+
+
+@pytest.mark.slow
+def test_fsdp_in_two_processes_trains_and_saves_what_ddp_does(
+    tiny_scorer_folder, grey_manifest, tmp_path
+) -> None:
+    plain = {
+        "out": str(tmp_path / "plain"),
+        "model": "bundled",
+        "bundled": str(tiny_scorer_folder),
+        "manifest": str(grey_manifest),
+        "processes": 2,
+        "steps": 2,
+        "kill": None,
+        "step": 0,
+        "resume": False,
+    }
+    sharded = {**plain, "out": str(tmp_path / "sharded"), "sharded": True}
+    killed = {**sharded, "out": str(tmp_path / "resumed"), "kill": "step", "step": 2}
+    jobs = [plain, sharded, killed, {**killed, "kill": None, "resume": True}]
+    (tmp_path / "jobs.json").write_text(json.dumps(jobs))
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), str(tmp_path / "jobs.json")],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    # the optimiser's shards, one file a process: what only FSDP writes
+    assert len(list((tmp_path / "sharded/checkpoint-2/optimizer_0").glob("*.distcp"))) == 2
+    whole = tmp_path / "plain/model"
+    for name in ("sharded", "resumed"):
+        found = tmp_path / name / "model"
+        assert {p.name for p in found.iterdir()} == {p.name for p in whole.iterdir()}
+        assert (found / "adapter_model.safetensors").is_file()  # the layout is adapter, and no base is in it
+        for file in whole.glob("*.safetensors"):
+            expected = load_file(file)
+            torch.testing.assert_close(load_file(found / file.name), expected, rtol=1e-4, atol=1e-6)

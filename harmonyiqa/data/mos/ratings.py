@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import pyarrow
 
 COLUMNS = ("rater", "image", "rating")
-OPTIONAL = ("session", "time")
 _SHOWN = 20
 
 
