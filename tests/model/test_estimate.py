@@ -90,7 +90,13 @@ def test_learning_from_photos_is_planned_too(tiny_checkpoint, small_pack, tmp_pa
     assert any("map_head" in name for name, p in model.named_parameters() if p.requires_grad)
 
     data = composites(
-        photos, tmp_path / "photos.safetensors", model.inputs, tile=32, batch_size=optim.batch_size, seed=0
+        photos,
+        tmp_path / "photos.safetensors",
+        model.inputs,
+        tile=32,
+        batch_size=optim.batch_size,
+        seed=0,
+        stage=0,
     )
     bank = data.maker.bank
     assert planned.training["photos"] == 9 * 4 * 48**2 >= bank.rgb.nbytes + bank.labels.nbytes
