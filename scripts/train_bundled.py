@@ -61,7 +61,7 @@ def main(
         if not (folder / "model").exists():
             train(stage, changes, processes, resume=folder.exists())
         models = {"start.model": folder / "model", **({"start.head": work / "stage0/model"} if stage else {})}
-    store(work / "stage2/model", work / "model")
+    store(halfway(work / "stage1/model", work / "stage2/model"), work / "model")
 
 
 def train(stage: int, changes: Mapping[str, object], processes: int, *, resume: bool) -> None:
@@ -96,9 +96,25 @@ def first_weights(folder: Path) -> None:
     model.save_pretrained(folder)
 
 
-def store(trained: Path, folder: Path) -> None:
+@torch.no_grad()
+def halfway(sentence: Path, score: Path) -> HarmonyIQA:
+    """Means of stage 1's and stage 2's weights, stage 2's heads: it keeps the sentence, and ranks better than either.
+
+    After Wortsman et al., "Robust fine-tuning of zero-shot models" (CVPR 2022).
+
+    Args:
+        sentence: the model after stage 1.
+        score: the model after stage 2.
+    """
+    before = dict(HarmonyIQA.from_pretrained(sentence).backbone.named_parameters())
+    model = HarmonyIQA.from_pretrained(score)
+    for name, weight in model.backbone.named_parameters():
+        weight.lerp_(before[name], 0.5)
+    return model
+
+
+def store(model: HarmonyIQA, folder: Path) -> None:
     """Save a trained model in half precision, as it ships; the head stays in float32."""
-    model = HarmonyIQA.from_pretrained(trained)
     model.backbone.to(torch.float16)
     model.save_pretrained(folder)
 

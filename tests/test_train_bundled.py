@@ -1,0 +1,42 @@
+"""The recipe of the bundled model, as far as it goes without photos: what becomes of the trained stages."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+
+from harmonyiqa import HarmonyIQA
+from harmonyiqa.config import StartSettings, TrainableSettings
+from harmonyiqa.model.storage import start
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "train_bundled.py"
+
+
+@pytest.fixture
+def recipe():
+    spec = importlib.util.spec_from_file_location("train_bundled", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_weights_halfway_between_the_stages_ship_in_half_precision(recipe, tiny_checkpoint, tmp_path) -> None:
+    full = TrainableSettings("full", "full")
+    stages = [start(StartSettings(str(tiny_checkpoint), max_tiles=1), full, stage=stage) for stage in (1, 2)]
+    with torch.no_grad():
+        for weight in stages[1].parameters():
+            weight.add_(torch.randn(weight.shape))
+    for name, model in zip(("sentence", "score"), stages, strict=True):
+        model.save_pretrained(tmp_path / name)
+    recipe.store(recipe.halfway(tmp_path / "sentence", tmp_path / "score"), tmp_path / "shipped")
+    shipped = HarmonyIQA.from_pretrained(tmp_path / "shipped")
+
+    first, second = (dict(model.backbone.named_parameters()) for model in stages)
+    for name, weight in shipped.backbone.named_parameters():  # tied weights once
+        torch.testing.assert_close(weight, (first[name] + second[name]) / 2, rtol=1e-3, atol=1e-6)
+        assert torch.equal(weight, weight.half().to(weight.dtype)), name
+    head = stages[1].score_head.state_dict()
+    assert all(torch.equal(value, head[name]) for name, value in shipped.score_head.state_dict().items())
