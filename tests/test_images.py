@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from harmonyiqa.errors import UserError
-from harmonyiqa.images import ImageError, file_key, find_images, open_mask, open_rgb, pair_by_key
+from harmonyiqa.images import ImageError, file_key, find_images, open_mask, open_rgb, pair_by_key, walk_images
 
 RED, WHITE, BLACK = (255, 0, 0), (255, 255, 255), (0, 0, 0)
 ORIENTATION = 0x0112
@@ -304,6 +304,15 @@ def test_folders_are_searched_sorted_and_hidden_files_passed_over(tmp_path: Path
     )
     assert find_images([tmp_path]) == [a, b, deep]
     assert find_images([b, tmp_path]) == [b, a, deep]  # as given; each once
+
+
+def test_a_walk_is_sorted_like_paths_and_lists_a_folder_when_it_is_reached(tmp_path: Path) -> None:
+    names = ["b.png", "b/a.png", "b-c/a.png", "a/z/1.png", "a/z.png", "B.png", "é/x.jpg", "b.d/x.png"]
+    paths = touch(tmp_path, *names)
+    walk = walk_images(tmp_path)
+    assert next(walk).path == tmp_path / "B.png"
+    (late,) = touch(tmp_path, "é/w.jpg")
+    assert [found.path for found in walk] == sorted([*paths, late])[1:]
 
 
 def test_a_named_file_needs_no_suffix(tmp_path: Path) -> None:

@@ -1,33 +1,51 @@
-"""The engine: items in, predictions out, in the same order; a batch of images is one model call.
+"""The engine: items in, outcomes out; a batch of images is one model call.
 
-In a torch process group (``torchrun``, ``accelerate launch``) the processes take turns at the batches. A
-batch holds the same images however many processes there are, so scores do not depend on their number.
+Items are taken in windows of fixed places in the input, and a window's batches depend on its items alone: scores
+depend neither on where a run was cut off nor on how many processes (``torchrun``, ``accelerate launch``) share it.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
-import torch.distributed
 from PIL import Image
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from harmonyiqa.data.predictions import Prediction
 from harmonyiqa.errors import UserError
-from harmonyiqa.images import DEFAULT_MAX_PIXELS, open_rgb
+from harmonyiqa.images import DEFAULT_MAX_PIXELS
 from harmonyiqa.model.inputs import Batch, Example, Inputs
-from harmonyiqa.scoring.items import Item
+from harmonyiqa.scoring.items import Item, printable
+from harmonyiqa.scoring.locations import Location, open_location
+from harmonyiqa.scoring.processes import gather, place
+from harmonyiqa.scoring.summary import Summary
 
 if TYPE_CHECKING:
     from harmonyiqa import HarmonyIQA
 
-Outcome = float | str  # a score, or why there is none
-Key = TypeVar("Key")
-Value = TypeVar("Value")
+WINDOW = 512  # items that batches are chosen among
+Outcome: TypeAlias = float | str  # a score, or why there is none
+Placed: TypeAlias = tuple[int, Item]  # an item and its place in the input, from 0
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """An item with its place in the input, and what came of it."""
+
+    position: int
+    item: Item
+    outcome: Outcome
+
+    def prediction(self, model: str) -> Prediction:
+        """Its row in the predictions of `model`."""
+        item, outcome = self.item, self.outcome
+        if isinstance(outcome, str):
+            return Prediction(item.image, item.reference, None, model, printable(outcome))
+        return Prediction(item.image, item.reference, outcome, model)
 
 
 def predict(
@@ -56,90 +74,238 @@ def predict(
     Raises:
         UserError: if a batch does not fit into the device's memory.
     """
-    outcomes: dict[int, Outcome] = {index: item.error for index, item in enumerate(items) if item.error}
-    for ready in batches(
-        model, items, "scoring", batch_size=batch_size, workers=workers, max_pixels=max_pixels
+    share = {
+        each.position: each.prediction(model.name)
+        for batch in stream(
+            model,
+            items,
+            total=len(items),
+            batch_size=batch_size,
+            workers=workers,
+            text=text,
+            max_pixels=max_pixels,
+        )
+        for each in batch
+    }
+    shares = {position: row for each in gather(share) for position, row in each.items()}
+    return [shares[position] for position in range(len(items))]
+
+
+def summarize(
+    model: "HarmonyIQA",
+    items: Iterable[Item],
+    *,
+    total: int | None,
+    batch_size: int,
+    workers: int,
+    text: bool,
+    max_pixels: int,
+) -> Summary:
+    """Score every item and keep the summary alone, of all processes in every process; arguments as in `stream`."""
+    share = Summary()
+    for batch in stream(
+        model,
+        items,
+        total=total,
+        batch_size=batch_size,
+        workers=workers,
+        text=text,
+        max_pixels=max_pixels,
     ):
-        outcomes |= ready.failed
+        for each in batch:
+            share.add(each.position, each.prediction(model.name))
+    summary = Summary()
+    for each in gather(share):
+        summary.merge(each)
+    return summary
+
+
+def stream(
+    model: "HarmonyIQA",
+    items: Iterable[Item],
+    *,
+    total: int | None,
+    batch_size: int,
+    workers: int,
+    text: bool,
+    max_pixels: int,
+    done: Callable[[int], bool] = lambda position: False,
+) -> Iterator[list[Scored]]:
+    """Score this process's share of the items, a batch at a time, with a bounded number of them in memory.
+
+    Args:
+        model: the model, on its device.
+        items: taken as they are needed.
+        total: how many items there are, if known.
+        batch_size: images a model call.
+        workers: as in `predict`.
+        text: as in `predict`.
+        max_pixels: as in `predict`.
+        done: whether the item at a place is scored already; the same in every process.
+
+    Yields:
+        A batch's items in their order; batches that are done wholly are left out.
+    """
+    for ready in batches(
+        model,
+        items,
+        "scoring",
+        total=total,
+        batch_size=batch_size,
+        workers=workers,
+        max_pixels=max_pixels,
+        done=done,
+    ):
+        outcomes: dict[int, Outcome] = dict(ready.failed)
         if ready.batch is not None:
-            outcomes |= zip(ready.indexes, _outcomes(model, ready.batch, text), strict=True)
-    outcomes = gather(outcomes)
-    return [_prediction(item, outcomes[index], model.name) for index, item in enumerate(items)]
+            outcomes |= zip(ready.positions, score_batch(model, ready.batch, text), strict=True)
+        yield [Scored(position, item, outcomes[position]) for position, item in ready.items]
 
 
 def batches(
-    model: "HarmonyIQA", items: Sequence[Item], what: str, *, batch_size: int, workers: int, max_pixels: int
+    model: "HarmonyIQA",
+    items: Iterable[Item],
+    what: str,
+    *,
+    total: int | None,
+    batch_size: int,
+    workers: int,
+    max_pixels: int,
+    done: Callable[[int], bool] = lambda position: False,
 ) -> Iterator["Ready"]:
     """This process's share of the items, ready for the model; a progress bar says `what` is done with them."""
-    rank, processes = _place()
-    shares = _batches(items, batch_size)[rank::processes]
+    rank, processes = place()
+    pending: dict[int, list[Placed]] = {}  # what workers have in hand, by its first place
+    if total is not None:
+        workers = min(workers, math.ceil(total / batch_size))
     loader: DataLoader[Ready] = DataLoader(
-        _Examples(items, model.inputs, max_pixels),  # type: ignore[arg-type]  # only __getitem__ is used
-        batch_sampler=shares,
-        num_workers=min(workers, len(shares)),
+        _Examples(model.inputs, max_pixels),  # type: ignore[arg-type]  # only __getitem__ is used
+        batch_sampler=_Share(items, batch_size, rank, processes, done, pending),
+        num_workers=workers,
         collate_fn=_Collate(model.inputs),
+        pin_memory=model.device.type == "cuda",
     )
     hidden = None if rank == 0 else True  # None: shown where stderr is a terminal
-    with tqdm(total=sum(map(len, shares)), desc=what, unit="image", disable=hidden) as bar:
-        for ready in loader:
-            yield ready
-            bar.update(len(ready.failed) + len(ready.indexes))
+    share = None if total is None else math.ceil(total / processes)
+    with tqdm(total=share, desc=what, unit="image", disable=hidden) as bar:
+        for ready in _guarded(loader):
+            yield replace(ready, items=pending.pop(ready.first))
+            bar.update(len(ready.failed) + len(ready.positions))
 
 
-def gather(share: dict[Key, Value]) -> dict[Key, Value]:
-    """The shares of all processes as one."""
-    processes = _place()[1]
-    if processes == 1:
-        return share
-    shares: list[dict[Key, Value]] = [{}] * processes
-    torch.distributed.all_gather_object(shares, share)
-    return {key: value for each in shares for key, value in each.items()}
+def choose_batches(window: Sequence[Placed], batch_size: int) -> list[list[Placed]]:
+    """Which items of a window share a model call.
 
+    FR and NR are kept apart: their prompts differ in length, and padding costs time.
 
-def _place() -> tuple[int, int]:
-    """This process's rank, and how many there are."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1
-
-
-def _batches(items: Sequence[Item], batch_size: int) -> list[list[int]]:
-    """Indexes in order, FR and NR apart: their prompts differ in length, and padding costs time."""
-    batches = []
+    Args:
+        window: items that can be opened, in order.
+        batch_size: images a model call at most.
+    """
+    chosen: list[list[Placed]] = []
     for full_reference in (False, True):
-        indexes = [
-            index
-            for index, item in enumerate(items)
-            if item.error is None and (item.reference_path is not None) == full_reference
-        ]
-        batches += [indexes[start : start + batch_size] for start in range(0, len(indexes), batch_size)]
-    return batches
+        alike = [each for each in window if (each[1].reference_path is not None) == full_reference]
+        chosen += _chunks(alike, batch_size)
+    return chosen
+
+
+def score_batch(model: "HarmonyIQA", batch: Batch, text: bool) -> list[Outcome]:
+    """One model call: the score of every row, or why it has none.
+
+    Raises:
+        UserError: if the batch does not fit into the device's memory.
+    """
+    try:
+        if text or not model.settings.has_score_head:
+            return [_read_sentence(model, sentence) for sentence in model.predict_text(batch)]
+        return [_finite(score) for score in model.predict(batch).tolist()]
+    except torch.OutOfMemoryError as error:
+        size = len(batch.input_ids)
+        raise UserError(
+            f"{size} images at a time do not fit into {model.device}: lower batch_size"
+        ) from error
+
+
+class _Share:
+    """The batches of one process, listed as workers ask for them.
+
+    Every process goes through all batches and gives each that is not done to the one with the least work so far,
+    so that no two have to talk.
+    """
+
+    def __init__(
+        self,
+        items: Iterable[Item],
+        batch_size: int,
+        rank: int,
+        processes: int,
+        done: Callable[[int], bool],
+        pending: dict[int, list[Placed]],
+    ) -> None:
+        self._items = items
+        self._batch_size = batch_size
+        self._rank = rank
+        self._processes = processes
+        self._done = done
+        self._pending = pending
+
+    def __iter__(self) -> Iterator[list[Placed]]:
+        work = [0] * self._processes
+        numbered = enumerate(self._items)
+        while window := list(islice(numbered, max(WINDOW // self._batch_size, 1) * self._batch_size)):
+            if all(self._done(position) for position, _ in window):
+                continue
+            good = [each for each in window if each[1].error is None]
+            bad = [each for each in window if each[1].error is not None]
+            for batch in [*choose_batches(good, self._batch_size), *_chunks(bad, self._batch_size)]:
+                if all(self._done(position) for position, _ in batch):
+                    continue
+                least = work.index(min(work))
+                work[least] += sum(_work(item) for _, item in batch)
+                if least == self._rank:
+                    self._pending[batch[0][0]] = batch
+                    yield batch
+
+
+def _work(item: Item) -> int:
+    """How much there is to do, in images."""
+    return 0 if item.error is not None else 1 if item.reference_path is None else 2
+
+
+def _chunks(items: Sequence[Placed], size: int) -> list[list[Placed]]:
+    return [list(items[start : start + size]) for start in range(0, len(items), size)]
 
 
 class _Examples:
-    """What a worker makes of an index: an example, or why there is none."""
+    """What a worker makes of an item: an example, or why there is none."""
 
-    def __init__(self, items: Sequence[Item], inputs: Inputs, max_pixels: int) -> None:
-        self._items = items
+    def __init__(self, inputs: Inputs, max_pixels: int) -> None:
         self._inputs = inputs
         self._max_pixels = max_pixels
-        self._reference: tuple[Path, Image.Image] | None = None  # the last: one often serves several images
+        self._reference: tuple[Location, Image.Image] | None = (
+            None  # the last: one often serves several images
+        )
 
-    def __getitem__(self, index: int) -> tuple[int, Example | str]:
-        item = self._items[index]
+    def __getitem__(self, placed: Placed) -> tuple[int, Example | str]:
+        position, item = placed
+        if item.error is not None:
+            return position, item.error
         try:
-            reference = None if item.reference_path is None else self._open_reference(item.reference_path)
-            return index, self._inputs.prepare(
-                open_rgb(item.image_path, max_pixels=self._max_pixels), reference
+            reference = (
+                None
+                if item.reference_path is None
+                else self._open_reference(item.reference_path, item.reference or "")
             )
+            image = open_location(item.image_path, item.image, max_pixels=self._max_pixels)
+            return position, self._inputs.prepare(image, reference)
         except UserError as error:
-            return index, str(error)
+            return position, str(error)
         except Exception as error:  # whatever one odd image does, the others are scored
-            return index, f"{item.image} cannot be prepared: {type(error).__name__}: {error}"
+            return position, f"{item.image} cannot be prepared: {type(error).__name__}: {error}"
 
-    def _open_reference(self, path: Path) -> Image.Image:
-        if self._reference is None or self._reference[0] != path:
-            self._reference = path, open_rgb(path, max_pixels=self._max_pixels)
+    def _open_reference(self, location: Location, name: str) -> Image.Image:
+        if self._reference is None or self._reference[0] != location:
+            self._reference = location, open_location(location, name, max_pixels=self._max_pixels)
         return self._reference[1]
 
 
@@ -148,14 +314,25 @@ class Ready:
     """A batch as it leaves a worker.
 
     Attributes:
-        indexes: which items it holds, in order.
+        first: the place of its first item.
+        positions: the places of those that the model reads, in order.
         batch: what the model reads; None if all failed.
         failed: the others, and why.
+        items: all of them; they stay in the main process.
     """
 
-    indexes: list[int]
+    first: int
+    positions: list[int]
     batch: Batch | None
     failed: dict[int, Outcome]
+    items: Sequence[Placed] = ()
+
+    def pin_memory(self) -> "Ready":
+        """The same in memory that a GPU can read while the CPU goes on."""
+        if self.batch is None:
+            return self
+        pinned = {name: tensor.pin_memory() for name, tensor in vars(self.batch).items()}
+        return replace(self, batch=replace(self.batch, **pinned))
 
 
 class _Collate:
@@ -165,22 +342,21 @@ class _Collate:
         self._inputs = inputs
 
     def __call__(self, results: list[tuple[int, Example | str]]) -> Ready:
-        examples = {index: result for index, result in results if isinstance(result, Example)}
-        failed: dict[int, Outcome] = {index: result for index, result in results if isinstance(result, str)}
-        return Ready(
-            list(examples), self._inputs.collate(list(examples.values())) if examples else None, failed
-        )
+        examples = {position: result for position, result in results if isinstance(result, Example)}
+        failed: dict[int, Outcome] = {p: result for p, result in results if isinstance(result, str)}
+        batch = self._inputs.collate(list(examples.values())) if examples else None
+        return Ready(results[0][0], list(examples), batch, failed)
 
 
-def _outcomes(model: "HarmonyIQA", batch: Batch, text: bool) -> list[Outcome]:
+def _guarded(loader: "DataLoader[Ready]") -> Iterator[Ready]:
+    """What the loader gives; a worker that was killed is said in one line."""
     try:
-        if text or not model.settings.has_score_head:
-            return [_read_sentence(model, sentence) for sentence in model.predict_text(batch)]
-        return [_finite(score) for score in model.predict(batch).tolist()]
-    except torch.OutOfMemoryError as error:
-        size = len(batch.input_ids)
+        yield from loader
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
         raise UserError(
-            f"{size} images at a time do not fit into {model.device}: lower batch_size"
+            "a process that decodes images was killed (too little memory?): run again with fewer workers"
         ) from error
 
 
@@ -193,9 +369,3 @@ def _read_sentence(model: "HarmonyIQA", sentence: str) -> Outcome:
 
 def _finite(score: float) -> Outcome:
     return score if math.isfinite(score) else f"the model returned {score}, which is no score"
-
-
-def _prediction(item: Item, outcome: Outcome, model: str) -> Prediction:
-    if isinstance(outcome, str):
-        return Prediction(item.image, item.reference, None, model, outcome)
-    return Prediction(item.image, item.reference, outcome, model)

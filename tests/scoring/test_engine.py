@@ -142,12 +142,12 @@ def test_neighbours_with_one_reference_decode_it_once(
     scorer: HarmonyIQA, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = []
-    decode = engine.open_rgb
+    decode = engine.open_location
 
-    def counted(path: Path, **settings: int) -> Image.Image:
+    def counted(path: Path, name: str, **settings: int) -> Image.Image:
         opened.append(path.name)
-        return decode(path, **settings)
+        return decode(path, name, **settings)
 
-    monkeypatch.setattr(engine, "open_rgb", counted)
+    monkeypatch.setattr(engine, "open_location", counted)
     predict(scorer, items_from_paths([pictures / "b.png", pictures / "c.png"], pictures / "a.png"))
     assert opened == ["a.png", "b.png", "c.png"]
