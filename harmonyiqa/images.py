@@ -72,6 +72,8 @@ def read_size(path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> tupl
     """
     with open_header(path, max_pixels=max_pixels) as image:
         width, height = image.size
+        if image.format == "TIFF":  # Pillow has turned it already
+            return width, height
         if image.format == "PNG" and "exif" not in image.info:  # Pillow would decode it to look further
             return width, height
         try:
