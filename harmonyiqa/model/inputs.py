@@ -140,7 +140,7 @@ class Inputs:
         cut = np.empty((len(tiles), 3, side, side), np.float32)
         for channel, levels in enumerate(self._levels):
             for index, tile in enumerate(tiles):
-                np.take(levels, tile[..., channel], out=cut[index, channel])
+                np.take(levels, tile[..., channel], out=cut[index, channel], mode="clip")  # else buffered
         return torch.from_numpy(cut)
 
     @property

@@ -22,22 +22,28 @@ def slot_only(language_model: nn.Module) -> nn.Module:
     Its `last_hidden_state` is (N, 1, width). Feed-forward, last norm and whatever follows are not computed for tokens
     that nobody reads.
     """
-    shallow = copy.copy(language_model)
-    shallow._modules = dict(language_model._modules)  # or the change below would reach the original
     *layers, last = language_model.layers  # type: ignore[misc]
-    shallow.layers = nn.ModuleList([*layers, _SlotLayer(last)])
+    return with_part(language_model, "layers", nn.ModuleList([*layers, _SlotLayer(last)]))
+
+
+def with_part(module: nn.Module, path: str, part: nn.Module) -> nn.Module:
+    """A module in which `path` is `part`; everything else is shared with the original, which is left as it was."""
+    name, _, below = path.partition(".")
+    shallow = copy.copy(module)
+    shallow._modules = dict(module._modules)
+    shallow.add_module(name, with_part(module.get_submodule(name), below, part) if below else part)
     return shallow
 
 
 class _SlotLayer(nn.Module):
     """A decoder layer of Llama, Qwen2 or Qwen3, which differ inside `self_attn` only."""
 
-    def __init__(self, layer: nn.Module) -> None:
+    def __init__(self, layer: Any) -> None:
         super().__init__()
-        self.input_layernorm = layer.input_layernorm
-        self.self_attn = layer.self_attn
-        self.post_attention_layernorm = layer.post_attention_layernorm
-        self.mlp = layer.mlp
+        self.input_layernorm: nn.Module = layer.input_layernorm
+        self.self_attn: nn.Module = layer.self_attn
+        self.post_attention_layernorm: nn.Module = layer.post_attention_layernorm
+        self.mlp: nn.Module = layer.mlp
 
     def forward(self, hidden_states: torch.Tensor, **settings: Any) -> torch.Tensor:
         """(N, L, width) -> (N, 1, width)."""

@@ -12,13 +12,14 @@ would show.
 """
 
 from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from cachetools import LRUCache
 
 from harmonyiqa.model.inputs import Example
 from harmonyiqa.model.prefix import KeysAndValues, begin, can_reuse, finish, slot_only
+from harmonyiqa.model.tower import fast_stem
 
 if TYPE_CHECKING:
     from harmonyiqa import HarmonyIQA
@@ -46,7 +47,8 @@ class Forward:
         image_bytes: int = 0,
     ) -> None:
         self._model = model
-        self._internvl = model.backbone.model
+        internvl = model.backbone.model
+        self._internvl: Any = fast_stem(internvl) if model.device.type == "cpu" else internvl
         self._language_model = slot_only(self._internvl.language_model)
         self._reuse = reuse
         self._reference_bytes = reference_bytes

@@ -164,14 +164,16 @@ def test_memory_stays_within_its_bounds(models) -> None:
     assert one * len(forward._begun) == forward._begun.currsize
 
 
-def test_the_model_itself_is_left_as_it_was(models) -> None:
-    model = models["llama"]
+@pytest.mark.parametrize("name", ["llama", "stem"])
+def test_the_model_itself_is_left_as_it_was(models, name: str) -> None:
+    model = models[name]
     example = model.prepare(picture(0), picture(1))
     batch = model.collate([example])
     before = model.backbone(**vars(batch)).logits
     Forward(model).score([example])
     assert torch.equal(model.backbone(**vars(batch)).logits, before)
     assert len(before[0]) == len(batch.input_ids[0])
+    assert all(weight.is_contiguous() for weight in model.parameters())  # or it could not be saved
 
 
 def test_rope_that_grows_with_the_question_is_not_shared_beyond_the_trained_length(build) -> None:
