@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from harmonyiqa.errors import UserError
 
@@ -74,6 +74,27 @@ def open_header(path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Im
         ImageError: as ``open_rgb``, before decoding.
     """
     return _open(path, str(path), max_pixels)
+
+
+def read_size(path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[int, int]:
+    """Width and height that ``open_rgb`` would give, from the header alone.
+
+    A PNG that names its orientation only behind its pixels is taken for upright.
+
+    Raises:
+        ImageError: as ``open_header``.
+    """
+    with open_header(path, max_pixels=max_pixels) as image:
+        width, height = image.size
+        if image.format == "TIFF":  # Pillow has turned it already
+            return width, height
+        if image.format == "PNG" and "exif" not in image.info:  # Pillow would decode it to look further
+            return width, height
+        try:
+            sideways = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+        except Exception as error:  # decoders raise nearly anything on damaged bytes
+            raise ImageError(f"{path} cannot be read: {_reason(error)}") from error
+    return (height, width) if sideways else (width, height)
 
 
 def open_mask(path: str | Path, size: tuple[int, int] | None = None) -> np.ndarray:
