@@ -107,12 +107,13 @@ def benchmark(
         pictures.mkdir()
         _write_images(pictures, images, round(size * aspect), size)
         items = items_from_paths([pictures])
+        paths = sorted(pictures.iterdir())
         forward = Forward(scorer)
         budget = tokens or find_budget(forward, scorer)
-        example = scorer.prepare(open_rgb(items[0].image_path))
+        example = scorer.prepare(open_rgb(paths[0]))
         tiles = len(example.pixel_values)
         batch_size = len(plan(scorer.inputs, [Shape(tiles)] * images, budget)[0])
-        paths = [item.image_path for item in items[:batch_size]]
+        paths = paths[:batch_size]
         opened = [open_rgb(path) for path in paths]
         examples = [scorer.prepare(picture) for picture in opened]
         parts = timer.rounds(

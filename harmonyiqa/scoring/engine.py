@@ -115,8 +115,8 @@ def summarize(
         for each in batch:
             share.add(each.position, each.prediction(model.name))
     summary = Summary()
-    for each in gather(share):
-        summary.merge(each)
+    for part in gather(share):
+        summary.merge(part)
     return summary
 
 

@@ -84,7 +84,7 @@ class _Member(NamedTuple):
 
 def _members(tar: tarfile.TarFile, path: Path) -> Iterator[_Member]:
     while (info := tar.next()) is not None:
-        tar.members.clear()  # or it would remember every one
+        tar.members.clear()  # type: ignore[attr-defined]  # or it would remember every one
         name = PurePosixPath(info.name)
         stem, _, kind = name.name.partition(".")
         if info.isdir() or not stem or not kind:
@@ -142,8 +142,8 @@ def _dataset_item(shown: str, image: dict | None, reference: dict | None) -> Ite
     if reference is None:
         return Item(shown, None, located, None)
     name, other = f"{shown}/{_REFERENCE}", _bytes_of(reference)
-    error = None if other is not None else f"{name} holds no image, only the name {reference['path']}"
-    return Item(shown, name, located, other, error)
+    lost = None if other is not None else f"{name} holds no image, only the name {reference['path']}"
+    return Item(shown, name, located, other, lost)
 
 
 def _bytes_of(cell: dict | None) -> Location | None:
