@@ -67,16 +67,16 @@ def open_rgb(source: ImageSource, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Im
         return _to_rgb(image, name)
 
 
-def open_header(path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
+def open_header(source: str | Path | BinaryIO, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
     """Open a file as it is, for what needs more than RGB: depth, profile, metadata. No pixel is decoded yet.
 
     Raises:
         ImageError: as ``open_rgb``, before decoding.
     """
-    return _open(path, str(path), max_pixels)
+    return _open(source, _name(source), max_pixels)
 
 
-def read_size(path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[int, int]:
+def read_size(source: str | Path | BinaryIO, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[int, int]:
     """Width and height that ``open_rgb`` would give, from the header alone.
 
     A PNG that names its orientation only behind its pixels is taken for upright.
@@ -84,7 +84,7 @@ def read_size(path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> tupl
     Raises:
         ImageError: as ``open_header``.
     """
-    with open_header(path, max_pixels=max_pixels) as image:
+    with open_header(source, max_pixels=max_pixels) as image:
         width, height = image.size
         if image.format == "TIFF":  # Pillow has turned it already
             return width, height
@@ -93,7 +93,7 @@ def read_size(path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> tupl
         try:
             sideways = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
         except Exception as error:  # decoders raise nearly anything on damaged bytes
-            raise ImageError(f"{path} cannot be read: {_reason(error)}") from error
+            raise ImageError(f"{_name(source)} cannot be read: {_reason(error)}") from error
     return (height, width) if sideways else (width, height)
 
 

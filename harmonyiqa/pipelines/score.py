@@ -27,7 +27,7 @@ def score(
     out: str | None = None,
     report: str | None = None,
     explain: str | None = None,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     workers: int | None = None,
     device: str | None = None,
     text: bool = False,
@@ -49,7 +49,7 @@ def score(
             when it is started again.
         report: Write a self-contained page here: .html.
         explain: Write heat maps of what looks altered into this folder, and show them on the page.
-        batch_size: Images a model call.
+        batch_size: Images a model call at most. Default: as many as the device's token budget holds.
         workers: Processes that decode images. Default: none on a CPU, which the model keeps busy by itself;
             otherwise as many as there are cores to spare, eight at most.
         device: Where the model runs, such as cpu or cuda:1. Default: a GPU if there is one.

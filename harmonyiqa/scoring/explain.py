@@ -1,6 +1,6 @@
 """Heat maps: where an image looks altered, and how far, laid over it."""
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,8 @@ from PIL import Image
 
 from harmonyiqa.files import atomic_path
 from harmonyiqa.images import DEFAULT_MAX_PIXELS
+from harmonyiqa.model.inputs import Example
+from harmonyiqa.scoring.caller import Caller
 from harmonyiqa.scoring.engine import batches
 from harmonyiqa.scoring.items import Item
 from harmonyiqa.scoring.locations import open_location
@@ -31,7 +33,7 @@ def explain(
     folder: str | Path,
     *,
     total: int | None = None,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     workers: int = 0,
     max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> int:
@@ -42,7 +44,7 @@ def explain(
         items: images, with or without a reference.
         folder: where the pictures go, each at its `map_path`.
         total: how many items there are, if known.
-        batch_size: images a model call.
+        batch_size: images a model call at most; default: as many as the device's token budget holds.
         workers: processes that decode.
         max_pixels: the most pixels an image may have.
 
@@ -53,8 +55,13 @@ def explain(
         UserError: the model has no map head.
     """
     written = 0
+    caller = Caller(model)
+
+    def maps(examples: list[Example], _: list[Hashable | None]) -> Sequence[torch.Tensor]:
+        return list(model.predict_map(model.collate(examples)).cpu())
+
     for ready in batches(
-        model,
+        caller,
         items,
         "explaining",
         total=total,
@@ -62,10 +69,11 @@ def explain(
         workers=workers,
         max_pixels=max_pixels,
     ):
-        if ready.batch is None:
-            continue
         item_at = dict(ready.items)
-        for position, found in zip(ready.positions, model.predict_map(ready.batch).cpu(), strict=True):
+        unshared = [None] * len(ready.examples)
+        for position, found in zip(ready.positions, caller.run(ready.examples, unshared, maps), strict=True):
+            if isinstance(found, str):
+                continue
             item = item_at[position]
             path = map_path(folder, item.image)
             path.parent.mkdir(parents=True, exist_ok=True)

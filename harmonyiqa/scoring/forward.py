@@ -147,7 +147,8 @@ class Forward:
 
     def _look(self, tiles: list[torch.Tensor]) -> torch.Tensor:
         """Image tokens (N, tokens, width) of pictures of equal tile counts."""
-        pixels = torch.cat(tiles).to(self._model.device, non_blocking=True)
+        # joined on the device: what `cat` makes of pinned memory is not pinned
+        pixels = torch.cat([part.to(self._model.device, non_blocking=True) for part in tiles])
         features = self._internvl.get_image_features(pixels, return_dict=True).pooler_output
         return features.reshape(len(tiles), -1, features.shape[-1])
 

@@ -79,6 +79,10 @@ class Journal:
             with atomic_path(file) as part:
                 part.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
+    def setting(self, name: str) -> Any:
+        """What the interrupted run says of this setting; None if there is none."""
+        return (_read_settings(self.folder / "settings.json") or {}).get(name)
+
     def lock(self) -> None:
         """Take this process's lock; it falls with the process.
 

@@ -1,14 +1,15 @@
 """Where an image's bytes lie: in a file, in a part of one, or in memory."""
 
 import io
+from collections.abc import Hashable
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 from PIL import Image
 
-from harmonyiqa.images import DEFAULT_MAX_PIXELS, ImageError, open_rgb
+from harmonyiqa.images import DEFAULT_MAX_PIXELS, ImageError, open_rgb, read_size
 
 _BYTES_PER_PIXEL = 8  # of the largest uncompressed file that we read: RGBA of 16 bits
 
@@ -53,6 +54,28 @@ def open_location(location: Location, name: str, *, max_pixels: int = DEFAULT_MA
     return open_rgb(file, max_pixels=max_pixels)
 
 
+def size_of(location: Location, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[int, int]:
+    """Width and height of an image wherever its bytes lie, from the header alone; see `read_size`.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    if isinstance(location, Path):
+        return read_size(location, max_pixels=max_pixels)
+    if isinstance(location, Encoded):
+        return read_size(io.BytesIO(location.data), max_pixels=max_pixels)
+    try:
+        with location.path.open("rb") as file:
+            return read_size(io.BufferedReader(_Window(file, location)), max_pixels=max_pixels)
+    except OSError as error:
+        raise ImageError(f"{location.path} cannot be read: {error.strerror}") from error
+
+
+def known_by(location: Location | None) -> Hashable | None:
+    """A location without its bytes: equal where they are, and small enough to be kept."""
+    return blake2b(location.data).digest() if isinstance(location, Encoded) else location
+
+
 def state_of(location: Location | None) -> tuple[int | str, ...] | None:
     """What changes when a file changes: size and date, or a hash of bytes in memory; None where there is none."""
     if location is None:
@@ -80,3 +103,30 @@ def _read(part: Part, name: str, max_pixels: int) -> bytes:
     if len(data) < part.size:
         raise ImageError(f"{name} is cut off: {len(data):,} of {part.size:,} bytes are there")
     return data
+
+
+class _Window(io.RawIOBase):
+    """A part of a file as a file of its own."""
+
+    def __init__(self, file: BinaryIO, part: Part) -> None:
+        self._file = file
+        self._part = part
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._part.size}[whence]
+        self._at = max(0, start + offset)
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        self._file.seek(self._part.offset + self._at)
+        data = self._file.read(max(0, min(len(buffer), self._part.size - self._at)))
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)

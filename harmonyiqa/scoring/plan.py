@@ -6,7 +6,6 @@ give the same calls, whoever asks and however often. A header that misleads cost
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -14,17 +13,19 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from PIL import Image
 
 from harmonyiqa.errors import UserError
-from harmonyiqa.images import DEFAULT_MAX_PIXELS, read_size
+from harmonyiqa.images import DEFAULT_MAX_PIXELS
 from harmonyiqa.model.inputs import Example, Inputs
+from harmonyiqa.scoring.locations import Location, size_of
 
 if TYPE_CHECKING:
     from harmonyiqa import HarmonyIQA
     from harmonyiqa.scoring.forward import Forward
 
-CPU_TOKENS = 2048  # docs/performance.md: larger calls are no faster on a CPU
+CPU_TOKENS = 2048  # some twenty images of the bundled model
 MOST_TOKENS = 32768
 _MEMORY_SHARE = 0.6  # of what is free: references' keys and values, and the allocator's gaps, come on top
 Row = TypeVar("Row")
+Result = TypeVar("Result")
 Outcome = float | str  # a score, or why there is none
 
 
@@ -44,27 +45,30 @@ class Shape:
 
 
 def shapes(
-    inputs: Inputs, pairs: Sequence[tuple[Path, Path | None]], *, max_pixels: int = DEFAULT_MAX_PIXELS
+    inputs: Inputs,
+    pairs: Sequence[tuple[Location, Location | None]],
+    *,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> list[Shape]:
-    """Shapes of images and their references, from the headers of the files.
+    """Shapes of images and their references, from the headers of their files.
 
-    A file that cannot be read counts as one tile: whoever decodes it will say what is wrong.
+    One that cannot be read counts as one tile: whoever decodes it will say what is wrong.
 
     Args:
         inputs: the model's.
-        pairs: image and reference, or None; references are known by their paths.
+        pairs: image and reference, or None; references are known by where they lie.
         max_pixels: the most pixels that will be decoded.
     """
-    counted: dict[Path, int] = {}
+    counted: dict[Location, int] = {}
 
-    def tiles(path: Path) -> int:
-        if path not in counted:
+    def tiles(location: Location) -> int:
+        if location not in counted:
             try:
-                size = (1, 1) if inputs.most_tiles == 1 else read_size(path, max_pixels=max_pixels)
+                size = (1, 1) if inputs.most_tiles == 1 else size_of(location, max_pixels=max_pixels)
             except UserError:
                 size = 1, 1
-            counted[path] = inputs.count_tiles(*size)
-        return counted[path]
+            counted[location] = inputs.count_tiles(*size)
+        return counted[location]
 
     return [
         Shape(tiles(image)) if reference is None else Shape(tiles(image), tiles(reference), reference)
@@ -138,17 +142,17 @@ class TokenBudget:
         self._release = release
 
     def run(
-        self, rows: Sequence[Row], cost: int, score: Callable[[Sequence[Row]], Sequence[Outcome]]
-    ) -> list[Outcome]:
+        self, rows: Sequence[Row], cost: int, score: Callable[[Sequence[Row]], Sequence[Result]]
+    ) -> list[Result | str]:
         """Score the rows of a call in one piece, or in several if they do not fit.
 
         Args:
             rows: what `score` takes.
             cost: their tokens.
-            score: outcomes of rows; it may run out of memory.
+            score: results of rows, such as outcomes; it may run out of memory.
 
         Returns:
-            As many outcomes as rows, in their order; an error only for a row that does not fit by itself.
+            As many results as rows, in their order; an error only for a row that does not fit by itself.
         """
         if len(rows) == 1 or cost <= self.tokens:
             try:

@@ -13,6 +13,7 @@ import torch
 from harmonyiqa import __version__
 from harmonyiqa.data.predictions import Prediction, write_predictions
 from harmonyiqa.files import enough_room
+from harmonyiqa.scoring.caller import Caller
 from harmonyiqa.scoring.engine import stream
 from harmonyiqa.scoring.items import Item
 from harmonyiqa.scoring.journal import Index, Journal, Row
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from harmonyiqa import HarmonyIQA
 
 log = logging.getLogger(__name__)
+_BUDGET = "tokens_per_call"
 _SAMPLED = 4096  # values of each weight that its hash is made of: a model's billions would take minutes
 
 
@@ -34,7 +36,7 @@ def score_to_file(
     *,
     asked: Mapping[str, Any],
     restart: bool,
-    batch_size: int,
+    batch_size: int | None,
     workers: int,
     text: bool,
     max_pixels: int,
@@ -51,7 +53,7 @@ def score_to_file(
         restart: forget the rows of an interrupted run.
         batch_size: as in `stream`.
         workers: as in `stream`.
-        text: as in `stream`.
+        text: as in `predict`.
         max_pixels: as in `stream`.
 
     Returns:
@@ -64,9 +66,13 @@ def score_to_file(
     rank, _ = place()
     journal = Journal(out, rank)
     try:
+        with together():  # an interrupted run goes on with its own budget: another would make other batches
+            planned = journal.setting(_BUDGET) if rank == 0 and not restart else None
+        caller = Caller(model, text=text, tokens_per_call=planned)
         with together():
             if rank == 0:
                 settings = {**asked, "batch_size": batch_size, "text": text, "max_pixels": max_pixels}
+                settings[_BUDGET] = caller.tokens_per_call
                 journal.begin(settings | describe(model), restart=restart)
         with together():  # each reads what is there before any goes on writing
             if rank != 0:
@@ -78,12 +84,11 @@ def score_to_file(
         counted = _Counted(source)
         with together():
             for batch in stream(
-                model,
+                caller,
                 counted,
                 total=source.total,
                 batch_size=batch_size,
                 workers=workers,
-                text=text,
                 max_pixels=max_pixels,
                 done=done.__contains__,
             ):

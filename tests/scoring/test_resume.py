@@ -16,6 +16,7 @@ from harmonyiqa.data.predictions import read_predictions
 from harmonyiqa.errors import UserError
 from harmonyiqa.pipelines.score import score
 from harmonyiqa.scoring import engine, resume
+from harmonyiqa.scoring.caller import Caller
 from harmonyiqa.scoring.journal import Index, Journal
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -83,9 +84,9 @@ def test_only_what_is_missing_is_scored(
     assert Index(journal).count == 4
     plain, sizes = engine.score_batch, []
 
-    def counted(model: HarmonyIQA, batch: Any, text: bool) -> list[engine.Outcome]:
-        sizes.append(len(batch.input_ids))
-        return plain(model, batch, text)
+    def counted(caller: Caller, ready: engine.Ready) -> list[engine.Outcome]:
+        sizes.append(len(ready.examples))
+        return plain(caller, ready)
 
     monkeypatch.setattr(engine, "score_batch", counted)
     caplog.set_level("INFO")
@@ -206,7 +207,7 @@ def test_scores_do_not_depend_on_windows_and_the_shares_of_processes_make_one_wh
             share = [
                 each
                 for batch in engine.stream(
-                    scorer, iter(items), total=None, batch_size=2, workers=0, text=False, max_pixels=10**6
+                    Caller(scorer), iter(items), total=None, batch_size=2, workers=0, max_pixels=10**6
                 )
                 for each in batch
             ]
