@@ -1,6 +1,7 @@
 """The engine gives what the plain path gives, in order, and loses no image."""
 
 import math
+import resource
 from itertools import cycle
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import torch
 from PIL import Image
 
 from harmonyiqa import HarmonyIQA
+from harmonyiqa.model.backbone import image_processor
 from harmonyiqa.scoring import engine
-from harmonyiqa.scoring.engine import predict
+from harmonyiqa.scoring.engine import choose_batches, predict
 from harmonyiqa.scoring.items import Item, items_from_paths
+from harmonyiqa.scoring.locations import Encoded, Part
 
 
 def mixed_items(folder: Path) -> list[Item]:
@@ -172,3 +175,79 @@ def test_neighbours_with_one_reference_decode_it_once(
     monkeypatch.setattr(engine, "open_location", counted)
     predict(scorer, items_from_paths([pictures / "b.png", pictures / "c.png"], pictures / "a.png"))
     assert opened == ["a.png", "b.png", "c.png"]
+
+
+def test_images_that_cost_alike_share_a_call_wherever_they_lie(scorer: HarmonyIQA, tmp_path: Path) -> None:
+    scorer.inputs.image_processor = image_processor(32, 6)
+    data = {}
+    for name, width in (("small", 32), ("wide", 96)):
+        Image.new("RGB", (width, 32)).save(tmp_path / f"{name}.png")
+        data[name] = (tmp_path / f"{name}.png").read_bytes()
+    (tmp_path / "both").write_bytes(data["small"] + data["wide"])
+    size = len(data["small"])
+    locations = [
+        tmp_path / "small.png",
+        tmp_path / "wide.png",
+        Encoded(data["wide"]),
+        Part(tmp_path / "both", 0, size),
+        Part(tmp_path / "both", size, len(data["wide"])),
+        tmp_path / "gone.png",
+    ]
+    items = [Item(f"{i}", None, location, None) for i, location in enumerate(locations)]
+    window = list(enumerate([*items, Item("6", None, tmp_path, None, "known to be bad")]))
+    chosen = choose_batches(scorer.inputs, window, 2048)
+    assert [[place for place, _ in batch] for batch, _ in chosen] == [[0, 3, 5], [1, 2, 4], [6]]
+    assert chosen[1][1] - chosen[0][1] == 3 * 3 * scorer.inputs.tokens_per_tile  # three tiles more each
+    assert chosen[2][1] == 0
+    by_two = choose_batches(scorer.inputs, window, 2048, 2)
+    assert [[place for place, _ in batch] for batch, _ in by_two] == [[0, 3], [5], [1, 2], [4], [6]]
+    alone = choose_batches(scorer.inputs, window, 1)
+    assert [len(batch) for batch, _ in alone] == [1] * 7
+    scores = [prediction.score for prediction in predict(scorer, items)]
+    assert scores[0] == scores[3]
+    assert scores[1] == scores[2] == scores[4] != scores[0]
+    assert scores[5] is None
+
+
+def test_a_worker_sends_a_batch_as_one_tensor(scorer: HarmonyIQA, pictures: Path) -> None:
+    """A tensor is a file handle on the way, and a process has a thousand at most by default."""
+    tiles = torch.arange(7 * 3 * 32 * 32, dtype=torch.float32).reshape(7, 3, 32, 32)
+    examples = [scorer.inputs.ask(tiles[:1]), scorer.inputs.ask(tiles[1:5], tiles[5:])]
+    sent = engine.Ready(4, [4, 6], examples, {5: "broken"})
+    make, given = sent.__reduce__()
+    assert sum(isinstance(part, torch.Tensor) for part in given) == 1
+    back = make(*given)
+    assert (back.first, back.positions, back.failed) == (4, [4, 6], {5: "broken"})
+    for mine, theirs in zip(back.examples, examples, strict=True):
+        assert (mine.mode, mine.question, mine.reference_tiles) == (
+            theirs.mode,
+            theirs.question,
+            theirs.reference_tiles,
+        )
+        assert torch.equal(mine.pixel_values, theirs.pixel_values)
+    make, given = engine.Ready(4, [], [], {4: "broken"}).__reduce__()
+    assert make(*given) == engine.Ready(4, [], [], {4: "broken"})
+
+
+def test_more_images_a_call_than_file_handles(scorer: HarmonyIQA, pictures: Path) -> None:
+    paths = cycle(sorted(pictures.iterdir()))
+    items = [Item(f"{i}", None, next(paths), None) for i in range(300)]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(
+        resource.RLIMIT_NOFILE, (min(soft, len(list(Path("/proc/self/fd").iterdir())) + 60), hard)
+    )
+    try:
+        predictions = predict(scorer, items, workers=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert all(prediction.score is not None for prediction in predictions)
+
+
+@pytest.mark.gpu
+def test_batches_wait_in_pinned_memory(scorer: HarmonyIQA, pictures: Path) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    ready = engine.Ready(0, [0], [scorer.prepare(Image.open(pictures / "a.png"))], {})
+    [example] = ready.pin_memory().examples
+    assert example.pixel_values.is_pinned()
+    assert torch.equal(example.pixel_values, ready.examples[0].pixel_values)

@@ -10,14 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from harmonyiqa import HarmonyIQA
 from harmonyiqa.data.predictions import read_predictions
 from harmonyiqa.errors import UserError
+from harmonyiqa.model.backbone import image_processor
 from harmonyiqa.pipelines.score import score
-from harmonyiqa.scoring import engine, resume
+from harmonyiqa.scoring import caller, engine, resume
 from harmonyiqa.scoring.caller import Caller
+from harmonyiqa.scoring.items import Item
 from harmonyiqa.scoring.journal import Index, Journal
+from harmonyiqa.scoring.plan import shapes, tokens
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -124,6 +128,33 @@ def test_what_has_changed_is_named_and_restart_scores_anew(
     assert [Path(row.image).name for row in read_predictions(asked["out"])] == ["a.png", "b.png"]
 
 
+def test_an_interrupted_run_goes_on_with_the_tokens_that_it_was_planned_for(
+    asked: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU that others use has less memory at the second start: the batches stay those of the first."""
+    alone, out = {**asked, "batch_size": None}, tmp_path / "whole.csv"
+    budgets = []
+    plain = engine.choose_batches
+
+    def seen(inputs: Any, window: Any, tokens_per_call: int, *rest: Any, **named: Any) -> Any:
+        budgets.append(tokens_per_call)
+        return plain(inputs, window, tokens_per_call, *rest, **named)
+
+    monkeypatch.setattr(engine, "choose_batches", seen)
+    monkeypatch.setattr(caller, "find_budget", lambda *_: 300)
+    score(**{**alone, "out": str(out)})
+    journal = cut_off(alone, monkeypatch, batches=1)
+    assert 0 < Index(journal).count < 7
+    assert json.loads((journal / "settings.json").read_text())["tokens_per_call"] == 300
+    monkeypatch.setattr(caller, "find_budget", lambda *_: 150)
+    score(**alone)
+    assert Path(asked["out"]).read_bytes() == out.read_bytes()
+    assert set(budgets) == {300}
+    cut_off(alone, monkeypatch, batches=1)
+    score(**alone, restart=True)
+    assert set(budgets) == {300, 150}
+
+
 def test_another_model_is_another_question(
     asked: dict[str, Any], scorer: HarmonyIQA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,35 +220,49 @@ def test_any_format_is_the_same_after_a_cut(
     assert out.read_bytes() == whole.read_bytes()
 
 
+@pytest.mark.parametrize("batch_size", [2, None])
 def test_scores_do_not_depend_on_windows_and_the_shares_of_processes_make_one_whole(
-    scorer: HarmonyIQA, pictures: Path, monkeypatch: pytest.MonkeyPatch
+    scorer: HarmonyIQA, pictures: Path, monkeypatch: pytest.MonkeyPatch, batch_size: int | None
 ) -> None:
-    from harmonyiqa.scoring.items import Item
-
+    scorer.inputs.image_processor = image_processor(32, 4)  # one tile, or several
     paths = sorted(pictures.iterdir())
+    for path in paths[::2]:
+        Image.open(path).resize((96, 40)).save(path)
     items = [Item(f"{i}", None, paths[i % 7], paths[0] if i % 3 else None) for i in range(23)]
     items[5] = Item("5", None, paths[0], None, "known to be bad")
     monkeypatch.setattr(engine, "WINDOW", 8)
-    whole = engine.predict(scorer, items, batch_size=2)
+    whole = engine.predict(scorer, items, batch_size=batch_size)
     for processes in (2, 3):
         found: dict[int, float | str] = {}
-        work = []
+        work, largest = [], 0
         for rank in range(processes):
             monkeypatch.setattr(engine, "place", lambda rank=rank, n=processes: (rank, n))
-            share = [
-                each
-                for batch in engine.stream(
-                    Caller(scorer), iter(items), total=None, batch_size=2, workers=0, max_pixels=10**6
+            batches = list(
+                engine.stream(
+                    Caller(scorer),
+                    iter(items),
+                    total=None,
+                    batch_size=batch_size,
+                    workers=0,
+                    max_pixels=10**6,
                 )
-                for each in batch
-            ]
+            )
+            share = [each for batch in batches for each in batch]
             assert not found.keys() & {each.position for each in share}
             found |= {each.position: each.outcome for each in share}
-            work.append(sum(1 if each.item.reference is None else 2 for each in share))
+            costs = [cost(scorer, [each.item for each in batch]) for batch in batches]
+            work.append(sum(costs))
+            largest = max(largest, *costs)
         assert [found[i] for i in range(23)] == [
             row.score if row.error is None else row.error for row in whole
         ]
-        assert max(work) - min(work) <= 6
+        assert max(work) - min(work) <= largest
+
+
+def cost(model: HarmonyIQA, items: list[Item]) -> int:
+    """Tokens of a call."""
+    pairs = [(item.image_path, item.reference_path) for item in items if item.error is None]
+    return tokens(model.inputs, shapes(model.inputs, pairs))
 
 
 def launch(asked: dict[str, Any], processes: int) -> "subprocess.Popen[str]":
