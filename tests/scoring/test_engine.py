@@ -204,8 +204,9 @@ def test_images_that_cost_alike_share_a_call_wherever_they_lie(scorer: HarmonyIQ
     alone = choose_batches(scorer.inputs, window, 1)
     assert [len(batch) for batch, _ in alone] == [1] * 7
     scores = [prediction.score for prediction in predict(scorer, items)]
-    assert scores[0] == scores[3]
-    assert scores[1] == scores[2] == scores[4] != scores[0]
+    assert scores[3] == pytest.approx(scores[0], abs=1e-4)
+    assert [scores[2], scores[4]] == pytest.approx([scores[1]] * 2, abs=1e-4)
+    assert scores[0] != pytest.approx(scores[1], abs=1e-3)
     assert scores[5] is None
 
 
