@@ -14,9 +14,8 @@ from PIL import Image
 
 from harmonyiqa.data.predictions import Prediction
 from harmonyiqa.files import atomic_path
-from harmonyiqa.images import DEFAULT_MAX_PIXELS, ImageError
+from harmonyiqa.images import DEFAULT_MAX_PIXELS, ImageError, open_rgb
 from harmonyiqa.scoring.items import Item
-from harmonyiqa.scoring.locations import Location, open_location
 from harmonyiqa.scoring.summary import Summary
 
 _SIDE = 160  # pixels, the longer side of a thumbnail
@@ -115,22 +114,27 @@ def _card(
     prediction: Prediction, item: Item, heat_map: Callable[[str], Path] | None, max_pixels: int
 ) -> _Card:
     heat = None if heat_map is None else heat_map(prediction.image)
-    reference = item.reference_path
     return _Card(
         name=prediction.image,
         score=prediction.score or 0.0,
-        image=thumbnail(item.image_path, max_pixels),
-        reference=None if reference is None else thumbnail(reference, max_pixels),
-        has_reference=reference is not None,
+        image=_drawn(lambda: item.open_image(max_pixels=max_pixels)),
+        reference=_drawn(lambda: item.open_reference(max_pixels=max_pixels)),
+        has_reference=item.reference_path is not None,
         heat_map=thumbnail(heat, max_pixels) if heat is not None and heat.exists() else None,
     )
 
 
-def thumbnail(location: Location, max_pixels: int, side: int = _SIDE, quality: int = 80) -> str | None:
-    """A smaller WebP as a data URI, or None if the image cannot be read any more."""
+def thumbnail(path: Path, max_pixels: int, side: int = _SIDE, quality: int = 80) -> str | None:
+    """A smaller WebP as a data URI, or None if the file cannot be read any more."""
+    return _drawn(lambda: open_rgb(path, max_pixels=max_pixels), side, quality)
+
+
+def _drawn(opened: Callable[[], Image.Image | None], side: int = _SIDE, quality: int = 80) -> str | None:
     try:
-        image = open_location(location, "", max_pixels=max_pixels)
+        image = opened()
     except ImageError:
+        return None
+    if image is None:
         return None
     image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2)
     buffer = io.BytesIO()

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
@@ -20,7 +21,7 @@ from harmonyiqa.errors import UserError
 from harmonyiqa.images import DEFAULT_MAX_PIXELS
 from harmonyiqa.model.inputs import Batch, Example, Inputs
 from harmonyiqa.scoring.items import Item, printable
-from harmonyiqa.scoring.locations import Location, open_location
+from harmonyiqa.scoring.locations import Inside
 from harmonyiqa.scoring.processes import gather, place
 from harmonyiqa.scoring.summary import Summary
 
@@ -115,8 +116,8 @@ def summarize(
         for each in batch:
             share.add(each.position, each.prediction(model.name))
     summary = Summary()
-    for each in gather(share):
-        summary.merge(each)
+    for part in gather(share):
+        summary.merge(part)
     return summary
 
 
@@ -282,30 +283,26 @@ class _Examples:
     def __init__(self, inputs: Inputs, max_pixels: int) -> None:
         self._inputs = inputs
         self._max_pixels = max_pixels
-        self._reference: tuple[Location, Image.Image] | None = (
-            None  # the last: one often serves several images
-        )
+        # the last: one often serves several images
+        self._reference: tuple[tuple[Path | None, Inside | None], Image.Image | None] | None = None
 
     def __getitem__(self, placed: Placed) -> tuple[int, Example | str]:
         position, item = placed
         if item.error is not None:
             return position, item.error
         try:
-            reference = (
-                None
-                if item.reference_path is None
-                else self._open_reference(item.reference_path, item.reference or "")
-            )
-            image = open_location(item.image_path, item.image, max_pixels=self._max_pixels)
+            reference = self._open_reference(item)
+            image = item.open_image(max_pixels=self._max_pixels)
             return position, self._inputs.prepare(image, reference)
         except UserError as error:
             return position, str(error)
         except Exception as error:  # whatever one odd image does, the others are scored
             return position, f"{item.image} cannot be prepared: {type(error).__name__}: {error}"
 
-    def _open_reference(self, location: Location, name: str) -> Image.Image:
-        if self._reference is None or self._reference[0] != location:
-            self._reference = location, open_location(location, name, max_pixels=self._max_pixels)
+    def _open_reference(self, item: Item) -> Image.Image | None:
+        where = item.reference_path, item.reference_inside
+        if self._reference is None or self._reference[0] != where:
+            self._reference = where, item.open_reference(max_pixels=self._max_pixels)
         return self._reference[1]
 
 

@@ -14,7 +14,6 @@ from harmonyiqa.files import atomic_path
 from harmonyiqa.images import DEFAULT_MAX_PIXELS
 from harmonyiqa.scoring.engine import batches
 from harmonyiqa.scoring.items import Item
-from harmonyiqa.scoring.locations import open_location
 from harmonyiqa.scoring.processes import gather
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def explain(
             item = item_at[position]
             path = map_path(folder, item.image)
             path.parent.mkdir(parents=True, exist_ok=True)
-            image = open_location(item.image_path, item.image, max_pixels=max_pixels)
+            image = item.open_image(max_pixels=max_pixels)
             with atomic_path(path) as part:
                 overlay(image, found).save(part, "PNG")
             written += 1

@@ -7,10 +7,12 @@ from functools import cached_property, lru_cache
 from hashlib import blake2b
 from pathlib import Path
 
+from PIL import Image
+
 from harmonyiqa.data.manifest import Manifest, Row
 from harmonyiqa.errors import UserError
-from harmonyiqa.images import Found, file_key, is_image_name, no_image_in, walk_images
-from harmonyiqa.scoring.locations import Location, state_of
+from harmonyiqa.images import DEFAULT_MAX_PIXELS, Found, file_key, is_image_name, no_image_in, walk_images
+from harmonyiqa.scoring.locations import Inside, open_inside, state_of
 
 LIST_SUFFIX = ".txt"
 
@@ -22,20 +24,38 @@ class Item:
     Attributes:
         image: its name in the predictions: as in the manifest, else as found on the command line.
         reference: likewise; None without a reference (NR).
-        image_path: where it lies.
+        image_path: the file that holds it.
         reference_path: likewise; None without a reference (NR).
         error: why it cannot be scored, where that is known before any file is opened.
+        image_inside: where in its file the image lies; None if it is the file.
+        reference_inside: likewise.
     """
 
     image: str
     reference: str | None
-    image_path: Location
-    reference_path: Location | None
+    image_path: Path
+    reference_path: Path | None
     error: str | None = None
+    image_inside: Inside | None = None
+    reference_inside: Inside | None = None
+
+    def open_image(self, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
+        """Decode the image; see `open_inside`."""
+        return open_inside(self.image_path, self.image_inside, self.image, max_pixels=max_pixels)
+
+    def open_reference(self, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image | None:
+        """Decode the reference, if there is one; see `open_inside`."""
+        if self.reference_path is None:
+            return None
+        name = self.reference or str(self.reference_path)
+        return open_inside(self.reference_path, self.reference_inside, name, max_pixels=max_pixels)
 
     def fingerprint(self) -> str:
         """16 hexadecimal digits that change with the names and with the files' sizes and dates."""
-        states = state_of(self.image_path), state_of(self.reference_path)
+        states = (
+            state_of(self.image_path, self.image_inside),
+            state_of(self.reference_path, self.reference_inside),
+        )
         parts = repr((self.image, self.reference, self.error, states))
         return blake2b(parts.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 

@@ -15,9 +15,8 @@ _BYTES_PER_PIXEL = 8  # of the largest uncompressed file that we read: RGBA of 1
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Bytes inside a file, such as a member of a tar shard."""
+    """Where in a file an image's bytes are, such as those of a member of a tar shard."""
 
-    path: Path
     offset: int
     size: int
 
@@ -29,23 +28,26 @@ class Encoded:
     data: bytes
 
 
-Location: TypeAlias = Path | Part | Encoded
+Inside: TypeAlias = Part | Encoded
 
 
-def open_location(location: Location, name: str, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
+def open_inside(
+    path: Path, inside: Inside | None, name: str, *, max_pixels: int = DEFAULT_MAX_PIXELS
+) -> Image.Image:
     """Decode an image wherever its bytes lie; see `open_rgb`.
 
     Args:
-        location: where.
+        path: the file that holds it.
+        inside: where in the file; None for the whole of it.
         name: what messages call it; a file of its own goes by its path.
         max_pixels: the most pixels that it may have.
 
     Raises:
         ImageError: it cannot be read.
     """
-    if isinstance(location, Path):
-        return open_rgb(location, max_pixels=max_pixels)
-    data = location.data if isinstance(location, Encoded) else _read(location, name, max_pixels)
+    if inside is None:
+        return open_rgb(path, max_pixels=max_pixels)
+    data = inside.data if isinstance(inside, Encoded) else _read(path, inside, name, max_pixels)
     if not data:
         raise ImageError(f"{name} is an empty file")
     file = io.BytesIO(data)
@@ -53,26 +55,26 @@ def open_location(location: Location, name: str, *, max_pixels: int = DEFAULT_MA
     return open_rgb(file, max_pixels=max_pixels)
 
 
-def state_of(location: Location | None) -> tuple[int | str, ...] | None:
+def state_of(path: Path | None, inside: Inside | None) -> tuple[int | str, ...] | None:
     """What changes when a file changes: size and date, or a hash of bytes in memory; None where there is none."""
-    if location is None:
+    if path is None:
         return None
-    if isinstance(location, Encoded):
-        return (blake2b(location.data, digest_size=8).hexdigest(),)
-    inside = (location.offset, location.size) if isinstance(location, Part) else ()
+    if isinstance(inside, Encoded):
+        return (blake2b(inside.data, digest_size=8).hexdigest(),)
     try:
-        status = (location.path if isinstance(location, Part) else location).stat()
+        status = path.stat()
     except (OSError, ValueError):  # ValueError: a zero byte in the name
         return None
-    return (*inside, status.st_size, status.st_mtime_ns)
+    where = () if inside is None else (inside.offset, inside.size)
+    return (*where, status.st_size, status.st_mtime_ns)
 
 
-def _read(part: Part, name: str, max_pixels: int) -> bytes:
+def _read(path: Path, part: Part, name: str, max_pixels: int) -> bytes:
     most = _BYTES_PER_PIXEL * max_pixels + 2**20
     if part.size > most:
         raise ImageError(f"{name} has {part.size:,} bytes, more than an image of max_pixels could need")
     try:
-        with part.path.open("rb") as file:
+        with path.open("rb") as file:
             file.seek(part.offset)
             data = file.read(part.size)
     except OSError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from harmonyiqa.errors import UserError
 from harmonyiqa.images import SUFFIXES
 from harmonyiqa.scoring.items import Item, name_of, printable
-from harmonyiqa.scoring.locations import Encoded, Location, Part
+from harmonyiqa.scoring.locations import Encoded, Part
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
@@ -64,9 +64,11 @@ def tar_items(path: Path, *, no_reference: bool = False) -> Iterator[Item]:
                     yield Item(
                         picture.name,
                         partner and partner.name,
+                        path,
+                        partner and path,
+                        picture.error or (partner and partner.error),
                         picture.part,
                         partner and partner.part,
-                        picture.error or (partner and partner.error),
                     )
     except (tarfile.TarError, OSError, ValueError, EOFError) as error:
         yield Item(
@@ -84,7 +86,7 @@ class _Member(NamedTuple):
 
 def _members(tar: tarfile.TarFile, path: Path) -> Iterator[_Member]:
     while (info := tar.next()) is not None:
-        tar.members.clear()  # or it would remember every one
+        tar.members.clear()  # type: ignore[attr-defined]  # or it would remember every one
         name = PurePosixPath(info.name)
         stem, _, kind = name.name.partition(".")
         if info.isdir() or not stem or not kind:
@@ -93,7 +95,7 @@ def _members(tar: tarfile.TarFile, path: Path) -> Iterator[_Member]:
         plain = info.isreg() and not info.issparse()
         error = None if plain else f"{shown} is not a plain file of the archive"
         yield _Member(
-            str(name.with_name(stem)), kind.lower(), shown, Part(path, info.offset_data, info.size), error
+            str(name.with_name(stem)), kind.lower(), shown, Part(info.offset_data, info.size), error
         )
 
 
@@ -131,22 +133,22 @@ def dataset_items(word: str, split: str | None = None, *, no_reference: bool = F
         rows = rows.cast_column(name, Image(decode=False))
     for number, row in enumerate(rows):
         shown = printable(f"{word}#{number}")
-        yield _dataset_item(shown, row[column], row.get(_REFERENCE))
+        yield _dataset_item(Path(word), shown, row[column], row.get(_REFERENCE))
 
 
-def _dataset_item(shown: str, image: dict | None, reference: dict | None) -> Item:
-    located = _bytes_of(image)
-    if located is None:
+def _dataset_item(path: Path, shown: str, image: dict | None, reference: dict | None) -> Item:
+    encoded = _bytes_of(image)
+    if encoded is None:
         error = f"{shown} holds no image" + (f", only the name {image['path']}" if image else "")
-        return Item(shown, None, Encoded(b""), None, error)
+        return Item(shown, None, path, None, error)
     if reference is None:
-        return Item(shown, None, located, None)
+        return Item(shown, None, path, None, None, encoded)
     name, other = f"{shown}/{_REFERENCE}", _bytes_of(reference)
-    error = None if other is not None else f"{name} holds no image, only the name {reference['path']}"
-    return Item(shown, name, located, other, error)
+    missing = None if other is not None else f"{name} holds no image, only the name {reference['path']}"
+    return Item(shown, name, path, path, missing, encoded, other)
 
 
-def _bytes_of(cell: dict | None) -> Location | None:
+def _bytes_of(cell: dict | None) -> Encoded | None:
     """An image's own bytes; a cell may instead name a file, which is not the dataset's to have read."""
     return Encoded(cell["bytes"]) if cell and cell.get("bytes") is not None else None
 

@@ -10,7 +10,7 @@ from PIL import Image
 from harmonyiqa import HarmonyIQA
 from harmonyiqa.errors import UserError
 from harmonyiqa.model.inputs import Batch
-from harmonyiqa.scoring import engine
+from harmonyiqa.scoring import locations
 from harmonyiqa.scoring.engine import predict
 from harmonyiqa.scoring.items import Item, items_from_paths
 
@@ -141,12 +141,12 @@ def test_neighbours_with_one_reference_decode_it_once(
     scorer: HarmonyIQA, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = []
-    decode = engine.open_location
+    decode = locations.open_rgb
 
-    def counted(path: Path, name: str, **settings: int) -> Image.Image:
+    def counted(path: Path, **settings: int) -> Image.Image:
         opened.append(path.name)
-        return decode(path, name, **settings)
+        return decode(path, **settings)
 
-    monkeypatch.setattr(engine, "open_location", counted)
+    monkeypatch.setattr(locations, "open_rgb", counted)
     predict(scorer, items_from_paths([pictures / "b.png", pictures / "c.png"], pictures / "a.png"))
     assert opened == ["a.png", "b.png", "c.png"]

@@ -11,7 +11,6 @@ from harmonyiqa.errors import UserError
 from harmonyiqa.images import ImageError
 from harmonyiqa.pipelines.score import score
 from harmonyiqa.scoring.items import Item
-from harmonyiqa.scoring.locations import open_location
 from harmonyiqa.scoring.shards import dataset_items, tar_items
 from harmonyiqa.scoring.sources import Source
 
@@ -26,7 +25,7 @@ def make_tar(path: Path, members: dict[str, bytes]) -> Path:
 
 
 def colour_of(item: Item) -> object:
-    return open_location(item.image_path, item.image).getpixel((3, 3))
+    return item.open_image().getpixel((3, 3))
 
 
 @pytest.fixture
@@ -66,7 +65,7 @@ def test_a_link_in_a_shard_and_a_cut_shard_are_errors(tmp_path: Path, png: dict[
         f"{shard}/c.png is not a plain file of the archive",
     ]
     first, second, _ = tar_items(shard)
-    shard.write_bytes(shard.read_bytes()[: second.image_path.offset + 20])
+    shard.write_bytes(shard.read_bytes()[: second.image_inside.offset + 20])
     assert colour_of(first)
     with pytest.raises(ImageError, match=r"b\.png is cut off: 20 of [\d,]+ bytes are there"):
         colour_of(second)
@@ -78,7 +77,7 @@ def test_a_link_in_a_shard_and_a_cut_shard_are_errors(tmp_path: Path, png: dict[
 def test_a_member_too_large_for_any_image_is_not_read(tmp_path: Path, png: dict[str, bytes]) -> None:
     [item] = tar_items(make_tar(tmp_path / "s.tar", {"a.png": bytes(2**20 + 801)}))
     with pytest.raises(ImageError, match="more than an image of max_pixels could need"):
-        open_location(item.image_path, item.image, max_pixels=100)
+        item.open_image(max_pixels=100)
 
 
 @pytest.mark.parametrize("kind", ["saved", "parquet"])
