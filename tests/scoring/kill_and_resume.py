@@ -121,6 +121,12 @@ def kill_and_resume(folder: str, model: str, kills: int = 20, seed: int = 0, bat
             done["kills"] += 1
             done["with_rows"] += Index(Path(f"{out}.journal")).count > 0
 
+        def finish() -> None:
+            if not ended(run(out)):
+                raise SystemExit("a run was killed, but not by us")
+            done["results"] += 1
+            compare()
+
         while done["kills"] < kills:
             pid = run(out)
             time.sleep(random.uniform(0, 0.7 * seconds))
@@ -130,14 +136,12 @@ def kill_and_resume(folder: str, model: str, kills: int = 20, seed: int = 0, bat
                 compare()
             else:
                 count_kill()
+        finish()
         for point in POINTS:
             if ended(run(out, point)):
                 raise SystemExit(f"{point.__name__} did not happen")
             count_kill()
-        if not ended(run(out)):
-            raise SystemExit("the last run was killed, but not by us")
-        done["results"] += 1
-        compare()
+        finish()
     print(json.dumps(done))
 
 

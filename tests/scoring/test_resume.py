@@ -306,7 +306,7 @@ def test_a_dead_process_costs_the_others_nothing(
     assert saved > 20
     assert not Path(asked["out"]).exists()
     again = launch(asked, 3)
-    _, said = again.communicate(timeout=600)
+    _, said = again.communicate(timeout=1800)
     assert again.returncode == 1, said  # some images are broken
     assert f"{saved:,} images are scored already, going on" in said
     assert Path(asked["out"]).read_bytes() == whole.read_bytes()
