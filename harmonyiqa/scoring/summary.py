@@ -36,10 +36,9 @@ class Summary:
     scores: "array[float]" = field(default_factory=lambda: array("d"))
     failed: int = 0
     paired: int = 0
-    _worst: list[tuple[float, int, Prediction]] = field(
-        default_factory=list
-    )  # a heap, the best of them on top
-    _failures: list[tuple[int, Prediction]] = field(default_factory=list)  # likewise, the last of them on top
+    # heaps: the best of the worst lies on top, and the last of the failures
+    _worst: list[tuple[float, int, Prediction]] = field(default_factory=list)
+    _failures: list[tuple[int, Prediction]] = field(default_factory=list)
 
     @classmethod
     def of(cls, predictions: Iterable[Prediction], shown: int = SHOWN) -> "Summary":
