@@ -38,7 +38,12 @@ class Command:
 
 
 COMMANDS: dict[str, Command] = {
-    "score": Command("score images, folders or a manifest", "harmonyiqa.pipelines.score:score", "paths"),
+    "score": Command(
+        "score images, folders, a manifest or shards",
+        "harmonyiqa.pipelines.score:score",
+        "paths",
+        "files, folders, patterns, lists (.txt), a manifest, tar shards or datasets",
+    ),
     "train": Command(
         "train stage 1, 2 or AICT from a YAML file of configs/", "harmonyiqa.pipelines.train:train"
     ),
@@ -167,8 +172,11 @@ def run(name: str, words: Sequence[str]) -> int:
 
 
 def _spelled_out(words: Sequence[str], function: Callable[..., Any]) -> list[str]:
-    """`--flag` alone means `--flag true`, which is what the parser wants."""
-    flags = {f"--{name}" for name, each in signature(function).parameters.items() if each.default is False}
+    """`--flag` alone means `--flag true`, and `--two-words` is `--two_words`: what the parser wants."""
+    parameters = signature(function).parameters
+    flags = {f"--{name}" for name, each in parameters.items() if each.default is False}
+    dashed = {f"--{name.replace('_', '-')}": f"--{name}" for name in parameters}
+    words = [dashed.get(word, word) for word in words]
     spelled = []
     for word, after in pairwise([*words, ""]):
         spelled += [word, "true"] if word in flags and after not in ("true", "false") else [word]

@@ -1,5 +1,6 @@
 """Files: write aside and rename, find what ships with the package, hash."""
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator
@@ -30,6 +31,25 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def enough_room(path: str | Path, hint: str) -> Iterator[None]:
+    """Say in one line that the disk was full while the block wrote `path`.
+
+    Args:
+        path: what is written.
+        hint: what to do about it.
+
+    Raises:
+        UserError: no space, quota, or a file larger than may be.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise UserError(f"cannot write {path}: {error.strerror}; {hint}") from error
 
 
 def resource_folder(kind: str) -> Path:

@@ -3,12 +3,12 @@
 import os
 import threading
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from harmonyiqa.errors import UserError
 
@@ -22,6 +22,20 @@ ImageSource: TypeAlias = str | Path | Image.Image | np.ndarray | BinaryIO
 
 class ImageError(UserError):
     """One image cannot be used; the message names it and says why."""
+
+
+class Found(NamedTuple):
+    """An image file of a folder.
+
+    Attributes:
+        path: where it lies.
+        is_link: whether it is a link to a file.
+        error: instead, why what lies at `path`, a folder, could not be listed.
+    """
+
+    path: Path
+    is_link: bool = False
+    error: str | None = None
 
 
 def open_rgb(source: ImageSource, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
@@ -53,13 +67,34 @@ def open_rgb(source: ImageSource, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Im
         return _to_rgb(image, name)
 
 
-def open_header(path: str | Path, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
+def open_header(source: str | Path | BinaryIO, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
     """Open a file as it is, for what needs more than RGB: depth, profile, metadata. No pixel is decoded yet.
 
     Raises:
         ImageError: as ``open_rgb``, before decoding.
     """
-    return _open(path, str(path), max_pixels)
+    return _open(source, _name(source), max_pixels)
+
+
+def read_size(source: str | Path | BinaryIO, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[int, int]:
+    """Width and height that ``open_rgb`` would give, from the header alone.
+
+    A PNG that names its orientation only behind its pixels is taken for upright.
+
+    Raises:
+        ImageError: as ``open_header``.
+    """
+    with open_header(source, max_pixels=max_pixels) as image:
+        width, height = image.size
+        if image.format == "TIFF":  # Pillow has turned it already
+            return width, height
+        if image.format == "PNG" and "exif" not in image.info:  # Pillow would decode it to look further
+            return width, height
+        try:
+            sideways = image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+        except Exception as error:  # decoders raise nearly anything on damaged bytes
+            raise ImageError(f"{_name(source)} cannot be read: {_reason(error)}") from error
+    return (height, width) if sideways else (width, height)
 
 
 def open_mask(path: str | Path, size: tuple[int, int] | None = None) -> np.ndarray:
@@ -93,16 +128,100 @@ def find_images(paths: Sequence[str | Path]) -> list[Path]:
     found: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = _images_below(path)
+            inside = list(walk_images(path))
             if not inside:
-                suffixes = " ".join(sorted(suffix[1:] for suffix in SUFFIXES))
-                raise UserError(f"folder {path} holds no image: looked in it and below it for {suffixes}")
-            found += inside
+                raise no_image_in(path)
+            if unlisted := next((each.error for each in inside if each.error), None):
+                raise UserError(unlisted)
+            found += [each.path for each in inside]
         elif path.exists():
             found.append(path)
         else:
             raise UserError(f"{path} does not exist; give image files, folders or a manifest")
     return list(dict.fromkeys(found))
+
+
+def no_image_in(folder: str | Path) -> UserError:
+    """What to raise for a folder without images."""
+    suffixes = " ".join(sorted(suffix[1:] for suffix in SUFFIXES))
+    return UserError(f"folder {folder} holds no image: looked in it and below it for {suffixes}")
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a folder's file of this name is taken for an image: by its suffix, and hidden ones are not."""
+    stem, _, suffix = name.rpartition(".")
+    return bool(stem) and not name.startswith(".") and f".{suffix.lower()}" in SUFFIXES
+
+
+def walk_images(folder: str | Path, *, follow_links: bool = False) -> Iterator[Found]:
+    """Images in a folder and below it, sorted by path, listed as they are asked for.
+
+    The names of one folder (and of those that it lies in) are in memory at a time, never all of them.
+
+    Args:
+        folder: where to begin; it may be a link.
+        follow_links: go into links to folders, except into one that the walk is in already.
+
+    Yields:
+        What `find_images` describes; a folder that cannot be listed, with the reason.
+    """
+    walk: list[_Folder] = []
+    here: Path | None = Path(folder)
+    while True:
+        if here is not None:
+            try:
+                entered = _enter(here, follow_links)
+                if all(entered.place != above.place for above in walk):
+                    walk.append(entered)
+            except OSError as error:
+                yield Found(here, error=f"folder {here} cannot be listed: {error.strerror}")
+        here = None
+        while walk and (entry := next(walk[-1].entries, None)) is None:
+            walk.pop()
+        if not walk:
+            return
+        name, kind = entry  # type: ignore[misc]  # the loop above ends with an entry or without a folder
+        path = walk[-1].path / name
+        if kind == "folder":
+            here = path
+        else:
+            yield Found(path, kind == "link")
+
+
+class _Folder(NamedTuple):
+    """A folder that the walk is in; `place` is its device and inode, `entries` what is still to come."""
+
+    path: Path
+    place: tuple[int, int]
+    entries: Iterator[tuple[str, str]]
+
+
+def _enter(path: Path, follow_links: bool) -> _Folder:
+    status = path.stat()
+    return _Folder(path, (status.st_dev, status.st_ino), iter(_list_folder(path, follow_links)))
+
+
+def _list_folder(folder: Path, follow_links: bool) -> list[tuple[str, str]]:
+    """Names in a folder that matter, sorted, each with what it is: a file, a link to one, or a folder."""
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            kind = _kind(entry)
+            if kind == "folder" or (kind == "linked folder" and follow_links):
+                if not entry.name.startswith("."):
+                    found.append((entry.name, "folder"))
+            elif kind != "linked folder" and is_image_name(entry.name):
+                found.append((entry.name, kind))
+    return sorted(found)
+
+
+def _kind(entry: "os.DirEntry[str]") -> str:
+    if not entry.is_symlink():
+        return "folder" if entry.is_dir() else "file"
+    try:
+        return "linked folder" if entry.is_dir() else "link"
+    except OSError:  # a link in a circle
+        return "link"
 
 
 def file_key(path: str | Path) -> str:
@@ -139,14 +258,6 @@ def pair_by_key(images: Sequence[str | Path], references: str | Path) -> list[Pa
             )
         pairs.append(candidates[0] if candidates else None)
     return pairs
-
-
-def _images_below(folder: Path) -> list[Path]:
-    found = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(parent, name) for name in files if not name.startswith(".")]
-    return sorted(path for path in found if path.suffix.lower() in SUFFIXES)
 
 
 def _name(source: ImageSource) -> str:

@@ -54,6 +54,7 @@ def test_wrong_usage_is_status_2_and_names_the_word(words, said, capsys, monkeyp
     ("words", "asked"),
     [
         (["--no_reference"], True),
+        (["--no-reference"], True),
         (["--no_reference", "true"], True),
         (["--no_reference", "false"], False),
         ([], False),
@@ -61,9 +62,12 @@ def test_wrong_usage_is_status_2_and_names_the_word(words, said, capsys, monkeyp
 )
 def test_a_flag_may_stand_alone(words, asked, monkeypatch) -> None:
     given = []
-    monkeypatch.setattr(
-        score, "_items", lambda paths, reference, alone: given.append((paths, alone)) or 1 / 0
-    )
+
+    def source(paths, reference, *, no_reference, **_):
+        given.append((paths, no_reference))
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(score, "Source", source)
     with pytest.raises(ZeroDivisionError):
         cli.run("score", ["a.jpg", *words, "--batch_size", "2"])
     assert given == [(["a.jpg"], asked)]

@@ -14,7 +14,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from harmonyiqa.errors import UserError
-from harmonyiqa.images import ImageError, file_key, find_images, open_mask, open_rgb, pair_by_key
+from harmonyiqa.images import (
+    ImageError,
+    file_key,
+    find_images,
+    open_mask,
+    open_rgb,
+    pair_by_key,
+    read_size,
+    walk_images,
+)
 
 RED, WHITE, BLACK = (255, 0, 0), (255, 255, 255), (0, 0, 0)
 ORIENTATION = 0x0112
@@ -306,6 +315,15 @@ def test_folders_are_searched_sorted_and_hidden_files_passed_over(tmp_path: Path
     assert find_images([b, tmp_path]) == [b, a, deep]  # as given; each once
 
 
+def test_a_walk_is_sorted_like_paths_and_lists_a_folder_when_it_is_reached(tmp_path: Path) -> None:
+    names = ["b.png", "b/a.png", "b-c/a.png", "a/z/1.png", "a/z.png", "B.png", "é/x.jpg", "b.d/x.png"]
+    paths = touch(tmp_path, *names)
+    walk = walk_images(tmp_path)
+    assert next(walk).path == tmp_path / "B.png"
+    (late,) = touch(tmp_path, "é/w.jpg")
+    assert [found.path for found in walk] == sorted([*paths, late])[1:]
+
+
 def test_a_named_file_needs_no_suffix(tmp_path: Path) -> None:
     [path] = touch(tmp_path, "picture")
     assert find_images([path]) == [path]
@@ -335,3 +353,26 @@ def test_two_references_for_one_image_are_refused(tmp_path: Path) -> None:
     touch(tmp_path, "ref/a.png", "ref/x/a.jpg", "ref/b.png", "ref/x/b.png")  # nobody asks for b
     with pytest.raises(UserError, match=r"a\.jpg has two references, .*a\.png and .*a\.jpg"):
         pair_by_key(images, tmp_path / "ref")
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif", "bmp"])
+@pytest.mark.parametrize("orientation", [None, 1, 3, 6, 8])
+def test_the_header_gives_the_size_that_decoding_gives(
+    tmp_path: Path, suffix: str, orientation: int | None
+) -> None:
+    path = tmp_path / f"a.{suffix}"
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    Image.new("RGB", (40, 24)).save(path, exif=exif)
+    assert read_size(path) == open_rgb(path).size
+
+
+def test_a_header_is_held_to_the_same_rules(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (40, 24)).save(path)
+    with pytest.raises(ImageError, match="above the limit of 100"):
+        read_size(path, max_pixels=100)
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(ImageError, match=r"a\.png"):
+        read_size(path)

@@ -2,12 +2,12 @@
 
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 
-from harmonyiqa.data.tables import Value, read_table, write_table
+from harmonyiqa.data.tables import Value, iterate_table, write_table
 from harmonyiqa.errors import UserError
 
 SPLITS = ("train", "val", "test")
@@ -89,20 +89,30 @@ def read_manifest(path: str | Path) -> Manifest:
     """Read a manifest (.csv, .jsonl, .parquet) and check every cell.
 
     Raises:
-        UserError: one message that lists what is wrong: a missing or misspelt column, a score that is not a
-            number, a row without an image, an unknown split, no rows.
+        UserError: as `iterate_manifest`.
     """
-    path = Path(path)
-    table = read_table(path)
-    if not table:
+    return Manifest(Path(path), list(iterate_manifest(path)))
+
+
+def iterate_manifest(path: str | Path) -> Iterator[Row]:
+    """The rows of a manifest, one after the other.
+
+    Raises:
+        UserError: after the last row, one message that lists what is wrong: a missing or misspelt column, a score
+            that is not a number, a row without an image, an unknown split, no rows.
+    """
+    problems: list[str] = []
+    names: dict[str, None] = {}
+    number = 0
+    for number, cells in enumerate(iterate_table(path), 1):
+        names |= dict.fromkeys(cells)
+        yield _row(cells, number, problems)
+    if not number:
         raise UserError(f"{path} has no rows")
-    problems = _column_problems(list(dict.fromkeys(name for row in table for name in row)))
-    rows = [] if problems else [_row(cells, number, problems) for number, cells in enumerate(table, 1)]
-    if problems:
+    if problems := _column_problems(list(names)) or problems:
         more = len(problems) - _SHOWN_PROBLEMS
         tail = f"; and {more} more" if more > 0 else ""
         raise UserError(f"{path}: " + "; ".join(problems[:_SHOWN_PROBLEMS]) + tail)
-    return Manifest(path, rows)
 
 
 def write_manifest(rows: Iterable[Row], path: str | Path) -> None:

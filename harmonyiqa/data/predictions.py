@@ -2,13 +2,19 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from harmonyiqa.data.tables import Value, read_table, write_table
+from harmonyiqa.data.tables import Value, read_table, stream_table
 from harmonyiqa.errors import UserError
 
-COLUMNS = ("image", "reference", "score", "model", "error")
+COLUMNS: dict[str, type[str] | type[float]] = {
+    "image": str,
+    "reference": str,
+    "score": float,
+    "model": str,
+    "error": str,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +45,8 @@ def read_predictions(path: str | Path) -> list[Prediction]:
 
 
 def write_predictions(rows: Iterable[Prediction], path: str | Path) -> None:
-    """Write predictions in order, atomically."""
-    write_table([asdict(row) for row in rows], path, COLUMNS)
+    """Write predictions in order, as they come, atomically."""
+    stream_table(({name: getattr(row, name) for name in COLUMNS} for row in rows), path, COLUMNS)
 
 
 def _prediction(row: dict[str, Value], number: int, path: str | Path) -> Prediction:

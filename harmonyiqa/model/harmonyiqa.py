@@ -157,6 +157,18 @@ class HarmonyIQA(nn.Module):
         """Give the model a score head with random weights (start of stage 2)."""
         self.score_head = ScoreHead(self.backbone.config.text_config.hidden_size).to(self.device)
 
+    def require_score_head(self) -> ScoreHead:
+        """The score head.
+
+        Raises:
+            UserError: there is none.
+        """
+        if self.score_head is None:
+            raise UserError(
+                f"{self.name} has no score head: it was trained in stage 1 only; ask for its text score"
+            )
+        return self.score_head
+
     def add_map_head(self, cells: int) -> None:
         """Give the model a map head with random weights (training on photos)."""
         self.map_head = MapHead(self.backbone.config.text_config.hidden_size, cells).to(self.device)
@@ -194,14 +206,19 @@ class HarmonyIQA(nn.Module):
         Raises:
             UserError: the model has no score head (only stage 1 was trained): use `predict_text`.
         """
-        if self.score_head is None:
-            raise UserError(
-                f"{self.name} has no score head: it was trained in stage 1 only; ask for its text score"
-            )
+        self.require_score_head()
         batch = batch.to(self.device)
-        return self._to_mos(
-            self.score_head(self._hidden(batch.input_ids, batch.attention_mask, batch.pixel_values)[:, -1])
+        return self.read_scores(
+            self._hidden(batch.input_ids, batch.attention_mask, batch.pixel_values)[:, -1]
         )
+
+    def read_scores(self, slot: torch.Tensor) -> torch.Tensor:
+        """Scores (N,) on the MOS scale from last hidden states at the score slot (N, width).
+
+        Raises:
+            UserError: as `predict`.
+        """
+        return self._to_mos(self.require_score_head()(slot))
 
     @torch.inference_mode()
     def predict_map(self, batch: Batch) -> torch.Tensor:

@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from transformers import GotOcr2ImageProcessorPil, PreTrainedTokenizerBase
+from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import get_optimal_tiled_canvas
 
 from harmonyiqa.errors import UserError
-from harmonyiqa.prompts import IMAGE, Prompt
+from harmonyiqa.prompts import IMAGE, IMAGES_IN, Prompt
 
 IMAGE_TOKEN = "<IMG_CONTEXT>"
 IGNORED = -100  # label of a position that carries no loss
@@ -24,11 +27,13 @@ class Example:
         mode: "nr" (one image) or "fr" (reference, then image).
         question: token ids up to the answer, image tokens expanded.
         pixel_values: tiles, (T, 3, S, S) float32, the reference's before the image's.
+        reference_tiles: how many of them are the reference's; 0 without one.
     """
 
     mode: Literal["nr", "fr"]
     question: list[int]
     pixel_values: torch.Tensor
+    reference_tiles: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,11 @@ class Inputs:
                 raise UserError(
                     f"the tokenizer has no token {token!r}: it is not an InternVL tokenizer for this prompt"
                 )
+        grey = np.broadcast_to(np.arange(256, dtype=np.uint8), (3, 1, 256))
+        scaled = image_processor.rescale(grey, image_processor.rescale_factor)
+        self._levels: NDArray[np.float32] = image_processor.normalize(
+            scaled, image_processor.image_mean, image_processor.image_std
+        ).reshape(3, 256)
         self._questions = {mode: self._tokenise_question(mode) for mode in _MODES}
         self.answer: list[int] = self._tokenise_answer()
 
@@ -107,14 +117,65 @@ class Inputs:
             image: mode RGB.
             reference: mode RGB; with it the question is the full-reference one.
         """
-        images = [image] if reference is None else [reference, image]
-        mode: Literal["nr", "fr"] = "nr" if reference is None else "fr"
-        tiles = [self.image_processor(picture, return_tensors="pt")["pixel_values"] for picture in images]
-        counts = iter([len(t) * self.tokens_per_tile for t in tiles])
+        return self.ask(self.cut(image), None if reference is None else self.cut(reference))
+
+    def cut(self, picture: Image.Image) -> torch.Tensor:
+        """Tiles of an RGB picture, normalised: (T, 3, S, S) float32.
+
+        Bit-equal to the image processor, which converts every picture several times on the way: this resizes and then
+        looks each of the 256 levels up.
+        """
+        processor = self.image_processor
+        side = processor.size["height"]
+        columns, rows = self._grid(*picture.size)
+        whole = picture.resize((columns * side, rows * side), processor.resample)
+        boxes = [
+            (x, y, x + side, y + side)
+            for y in range(0, rows * side, side)
+            for x in range(0, columns * side, side)
+        ]
+        tiles = [np.asarray(whole.crop(box)) for box in boxes]
+        if len(tiles) > 1:
+            tiles.append(np.asarray(picture.resize((side, side), processor.resample)))
+        cut = np.empty((len(tiles), 3, side, side), np.float32)
+        for channel, levels in enumerate(self._levels):
+            for index, tile in enumerate(tiles):
+                np.take(levels, tile[..., channel], out=cut[index, channel], mode="clip")  # else buffered
+        return torch.from_numpy(cut)
+
+    @property
+    def most_tiles(self) -> int:
+        """Tiles of an image at most, the thumbnail not counted."""
+        return self.image_processor.max_patches if self.image_processor.crop_to_patches else 1
+
+    def _grid(self, width: int, height: int) -> tuple[int, int]:
+        """Columns and rows of tiles; a thumbnail is added where there is more than one."""
+        if self.most_tiles == 1:
+            return 1, 1
+        processor = self.image_processor
+        side = processor.size["height"]
+        return get_optimal_tiled_canvas(
+            (height, width), (side, side), processor.min_patches, processor.max_patches
+        )
+
+    def count_tiles(self, width: int, height: int) -> int:
+        """How many tiles `cut` makes of a picture of this size in pixels."""
+        columns, rows = self._grid(width, height)
+        return columns * rows + (columns * rows > 1)
+
+    def ask(self, tiles: torch.Tensor, reference_tiles: torch.Tensor | None = None) -> Example:
+        """Write the question about an image that is cut already, as is its reference if it has one."""
+        parts = [tiles] if reference_tiles is None else [reference_tiles, tiles]
+        mode: Literal["nr", "fr"] = "nr" if reference_tiles is None else "fr"
+        counts = iter([len(part) * self.tokens_per_tile for part in parts])
         question: list[int] = []
         for token in self._questions[mode]:
             question += [token] * next(counts) if token == self.image_token_id else [token]
-        return Example(mode, question, torch.cat(tiles))
+        return Example(mode, question, torch.cat(parts), sum(map(len, parts[:-1])))
+
+    def text_tokens(self, mode: Literal["nr", "fr"]) -> int:
+        """Tokens of a question up to the score, those of images left out."""
+        return len(self._questions[mode]) - IMAGES_IN[mode] + len(self.answer)
 
     def collate(self, examples: Sequence[Example]) -> Batch:
         """Pad to one length on the left. Modes may be mixed, at the price of padding."""

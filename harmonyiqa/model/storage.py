@@ -36,6 +36,7 @@ SETTINGS, PROMPT, CARD = "settings.json", "prompt.yaml", "README.md"
 ADAPTER, TRAINED = "adapter_model.safetensors", "trained.safetensors"
 HEADS = ("score_head.", "map_head.")
 _PROJECTOR = "backbone.model.multi_modal_projector."
+_ALIGNMENT = 64  # bytes, torch's own on a CPU
 
 
 def save(model: HarmonyIQA, folder: str | Path, *, merge: bool = False) -> None:
@@ -151,7 +152,15 @@ def load(
     model.card = card.read_text(encoding="utf-8") if card.is_file() else None
     if settings.has_score_head or settings.map_cells or settings.layout == "adapter":
         _load_own(model, folder / TRAINED)
-    return (model if quantize != "none" else model.to(device)).eval()
+    _align(model if quantize != "none" else model.to(device))
+    return model.eval()
+
+
+def _align(model: HarmonyIQA) -> None:
+    """Move weights that lie askew, where their file happens to have them: a score's last bits follow the place."""
+    for weight in (*model.parameters(), *model.buffers()):
+        if weight.data_ptr() % _ALIGNMENT:
+            weight.data = weight.data.clone()
 
 
 def start(settings: StartSettings, trainable: TrainableSettings, stage: Literal[1, 2]) -> HarmonyIQA:

@@ -52,10 +52,12 @@ def make_tiny_model(
     downsample_ratio: float = 0.5,
     compare: bool = False,
     stem: bool = False,
+    language_model: str = "qwen2",
+    vocabulary: int = 0,
     prompt: str = "harmony_v1",
     seed: int = 0,
 ) -> Path:
-    """Write a native InternVL checkpoint with random weights: InternViT, pixel shuffle, projector, Qwen2.
+    """Write a native InternVL checkpoint with random weights: InternViT, pixel shuffle, projector, LLM.
 
     Args:
         folder: where to write it.
@@ -69,6 +71,8 @@ def make_tiny_model(
         downsample_ratio: of pixel shuffle; 1 leaves every patch a token of its own.
         compare: begin with weights that compare colours (`harmonyiqa.model.initial`); else all random.
         stem: a convolutional stem below the vision encoder (`harmonyiqa.model.tower`).
+        language_model: its kind: qwen2, qwen3 or llama.
+        vocabulary: tokens it has at least; those beyond the tokenizer's are never read.
         prompt: the prompt whose words make the vocabulary.
         seed: seeds the weights.
     """
@@ -87,13 +91,13 @@ def make_tiny_model(
             "layer_scale_init_value": 1.0,
         },
         text_config={
-            "model_type": "qwen2",
+            "model_type": language_model,
             "hidden_size": llm_width,
             "num_hidden_layers": llm_layers,
             "num_attention_heads": llm_width // head_size,
             "num_key_value_heads": llm_width // head_size // (1 if compare else 2),
             "intermediate_size": 3 * llm_width,
-            "vocab_size": len(tokenizer),
+            "vocab_size": max(len(tokenizer), vocabulary),
             "max_position_embeddings": 4096,
             "tie_word_embeddings": True,
             "bos_token_id": None,

@@ -29,7 +29,7 @@ def cross(
     mode: Literal["nr", "fr"] = "nr",
     bootstrap: int = 1000,
     seed: int = 0,
-    batch_size: int = 16,
+    batch_size: int | None = None,
 ) -> int:
     """Train a model on each training set and test it on every other set: one command, one table.
 
@@ -46,7 +46,7 @@ def cross(
         mode: Score with one image (nr, as in the paper) or with the reference (fr).
         bootstrap: Resamples behind each interval.
         seed: Seed of the resamples.
-        batch_size: Images a model call.
+        batch_size: Images a model call at most. Default: as many as the device's token budget holds.
 
     Returns:
         0, or 1 if images of a test set could not be scored; each has its row in the predictions.
@@ -55,7 +55,7 @@ def cross(
         UserError: if a manifest or a stage is wrong, or there is no pair of two sets.
     """
     for option, value in (("bootstrap", bootstrap), ("batch_size", batch_size)):
-        if value < 1:
+        if value is not None and value < 1:
             raise UserError(f"{option} {value} must be at least 1")
     training, testing = _sets(train), _sets(test)
     pairs = [(a, b) for a in training for b in testing if a != b]
@@ -145,7 +145,9 @@ def _train(source: str, manifest: "Manifest", stages: "Sequence[TrainSettings]",
     return start
 
 
-def _predict(model: Path, manifest: "Manifest", path: Path, mode: str, batch_size: int) -> "list[Prediction]":
+def _predict(
+    model: Path, manifest: "Manifest", path: Path, mode: str, batch_size: int | None
+) -> "list[Prediction]":
     """Predictions of a set, made now or before."""
     from harmonyiqa.data.predictions import read_predictions, write_predictions
     from harmonyiqa.pipelines.evaluate import load_model, score_manifest

@@ -29,7 +29,7 @@ def evaluate(
     seed: int = 0,
     out_json: str | None = None,
     out_markdown: str | None = None,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     probes: bool = False,
 ) -> int:
     """Measure how well predictions agree with the scores of a manifest.
@@ -54,7 +54,7 @@ def evaluate(
         seed: Seed of the resamples.
         out_json: Write every number here too.
         out_markdown: Write the printed table here too.
-        batch_size: With a model: images a model call.
+        batch_size: With a model: images a model call at most. Default: as many as the device's token budget holds.
         probes: With a model: afterwards ask whether it works at all, a line of PASS or FAIL a probe.
 
     Returns:
@@ -77,7 +77,7 @@ def evaluate(
     if seeds is not None and split is not None:
         raise UserError(f"seeds {seeds} and split {split!r} contradict each other: seeds split all rows anew")
     for name, value in (("bootstrap", bootstrap), ("batch_size", batch_size)):
-        if value < 1:
+        if value is not None and value < 1:
             raise UserError(f"{name} {value} must be at least 1")
     whole = read_manifest(manifest)
     split = split or ("test" if seeds is None and any(row.split == "test" for row in whole.rows) else "all")
@@ -157,7 +157,7 @@ def load_model(model: str | None) -> "HarmonyIQA":
 
 
 def score_manifest(
-    model: "HarmonyIQA", manifest: "Manifest", no_reference: bool, batch_size: int
+    model: "HarmonyIQA", manifest: "Manifest", no_reference: bool, batch_size: int | None
 ) -> "list[Prediction]":
     """Score every row, without its reference if so asked."""
     from harmonyiqa.scoring.engine import predict

@@ -1,15 +1,17 @@
-"""``harmonyiqa score``: files, folders or a manifest in; a table, a file and a page out."""
+"""``harmonyiqa score``: files, folders, a manifest or shards in; a table, a file and a page out."""
 
 import os
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harmonyiqa.data.manifest import read_manifest
-from harmonyiqa.data.predictions import write_predictions
 from harmonyiqa.data.tables import SUFFIXES
 from harmonyiqa.errors import UserError
+from harmonyiqa.files import enough_room
 from harmonyiqa.images import DEFAULT_MAX_PIXELS
-from harmonyiqa.scoring.items import Item, items_from_manifest, items_from_paths
+from harmonyiqa.scoring.sources import Source
 from harmonyiqa.scoring.table import render
 
 if TYPE_CHECKING:
@@ -25,35 +27,45 @@ def score(
     out: str | None = None,
     report: str | None = None,
     explain: str | None = None,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     workers: int | None = None,
     device: str | None = None,
     text: bool = False,
     no_reference: bool = False,
     max_pixels: int = DEFAULT_MAX_PIXELS,
+    restart: bool = False,
+    follow_links: bool = False,
+    split: str | None = None,
 ) -> int:
     """Score how harmonious composite images look, from 0 to 100; higher is better.
 
     Args:
-        paths: Image files, folders (with all below them), or one manifest (.csv, .jsonl, .parquet).
+        paths: Image files, folders (with all below them), quoted patterns, lists of files (.txt); or one manifest
+            (.csv, .jsonl, .parquet); or tar shards, Parquet files of images, folders of `save_to_disk`, and hub
+            datasets (hf://datasets/OWNER/NAME).
         reference: The untouched photo of all images, or a folder of photos, paired by name without suffix.
         model: A model folder or a hub id. Default: the bundled model, no network needed.
-        out: Write the predictions here: .csv, .jsonl or .parquet.
+        out: Write the predictions here: .csv, .jsonl or .parquet. A run that was killed goes on where it stopped
+            when it is started again.
         report: Write a self-contained page here: .html.
         explain: Write heat maps of what looks altered into this folder, and show them on the page.
-        batch_size: Images a model call.
+        batch_size: Images a model call at most. Default: as many as the device's token budget holds.
         workers: Processes that decode images. Default: none on a CPU, which the model keeps busy by itself;
             otherwise as many as there are cores to spare, eight at most.
         device: Where the model runs, such as cpu or cuda:1. Default: a GPU if there is one.
         text: Read the score from the sentence that the model generates, not from its score head.
-        no_reference: Ignore the references of a manifest.
+        no_reference: Score every image by itself, whatever references a manifest, shard or dataset has.
         max_pixels: The most pixels (width x height) an image may have.
+        restart: Forget what an interrupted run has scored.
+        follow_links: Read links that lead out of a folder, and go into linked folders.
+        split: The split of a dataset.
 
     Returns:
         0 if every image was scored, 1 if some could not be; each of these has its row with the reason.
 
     Raises:
-        UserError: if a path, a setting or the model is wrong; nothing has been scored then.
+        UserError: if a path, a setting or the model is wrong, and nothing has been scored then; if another run
+            writes `out`, or the disk is full.
     """
     for name, value, least in (
         ("batch_size", batch_size, 1),
@@ -62,14 +74,17 @@ def score(
     ):
         if value is not None and value < least:
             raise UserError(f"{name} {value} must be at least {least}")
-    items, root = _items(paths, reference, no_reference)
+    if restart and out is None:
+        raise UserError("restart goes with out: without a file nothing is kept, and every run starts over")
+    source = Source(paths, reference, no_reference=no_reference, follow_links=follow_links, split=split)
     _check_writable("out", out, SUFFIXES, paths)
     _check_writable("report", report, (".html", ".htm"), paths)
 
     import torch.distributed  # slow imports wait until the arguments are known to be good
 
     from harmonyiqa import HarmonyIQA
-    from harmonyiqa.scoring.engine import predict
+    from harmonyiqa.scoring.engine import summarize
+    from harmonyiqa.scoring.resume import score_to_file
 
     main_process, processes, default_device = _meet(device)
     scorer = HarmonyIQA.from_pretrained(model, device=_device(device, default_device))
@@ -77,58 +92,73 @@ def score(
         scorer.require_map_head()
     if workers is None:
         workers = _spare_cores(scorer.device.type, processes)
-    predictions = predict(
-        scorer, items, batch_size=batch_size, workers=workers, text=text, max_pixels=max_pixels
-    )
-    heat = {}
-    if explain is not None:
-        from harmonyiqa.scoring.explain import explain as write_heat_maps
-
-        heat = write_heat_maps(
-            scorer, items, explain, batch_size=batch_size, workers=workers, max_pixels=max_pixels
+    if out is None:
+        summary = summarize(
+            scorer,
+            source,
+            total=source.total,
+            batch_size=batch_size,
+            workers=workers,
+            text=text,
+            max_pixels=max_pixels,
         )
+    else:
+        asked = {
+            "paths": paths,
+            "reference": reference,
+            "no_reference": no_reference,
+            "follow_links": follow_links,
+            "split": split,
+        }
+        summary = score_to_file(
+            scorer,
+            source,
+            out,
+            asked=asked,
+            restart=restart,
+            batch_size=batch_size,
+            workers=workers,
+            text=text,
+            max_pixels=max_pixels,
+        )
+    heat_map: Callable[[str], Path] | None = None
+    if explain is not None:
+        from harmonyiqa.scoring import explain as heat
+
+        heat.explain(
+            scorer,
+            source,
+            explain,
+            total=source.total,
+            batch_size=batch_size,
+            workers=workers,
+            max_pixels=max_pixels,
+        )
+        heat_map = partial(heat.map_path, explain)
     if processes > 1:
         torch.distributed.destroy_process_group()
     if not main_process:
         return 0  # the main process speaks for all: a launcher would stop it at another's first failure
     note = model_note(scorer)
-    if out is not None:
-        write_predictions(predictions, out)
     if report is not None:
         from harmonyiqa.report.page import write_page
 
         title = paths[0] if len(paths) == 1 else f"{len(paths)} paths"
-        write_page(
-            predictions,
-            report,
-            title=title,
-            model_note=note,
-            image_root=root,
-            heat_maps=heat,
-            max_pixels=max_pixels,
-        )
-    print(render(predictions, note))
+        with enough_room(report, "make room and run the same command again"):
+            write_page(
+                summary,
+                source,
+                report,
+                title=title,
+                model_note=note,
+                heat_map=heat_map,
+                max_pixels=max_pixels,
+            )
+    print(render(summary, note))
     for kind, path in (("predictions", out), ("page", report), ("heat maps", explain)):
         if path is not None:
             print(f"{kind}: {path}")
-    return int(any(prediction.score is None for prediction in predictions))
-
-
-def _items(paths: list[str], reference: str | None, no_reference: bool) -> tuple[list[Item], Path]:
-    """What to score, and the folder that names in the predictions start from."""
-    manifests = [path for path in paths if Path(path).suffix.lower() in SUFFIXES and not Path(path).is_dir()]
-    if not manifests:
-        if reference is not None and no_reference:
-            raise UserError(
-                f"reference {reference!r} and no_reference contradict each other: give one of them"
-            )
-        return items_from_paths(paths, reference), Path()
-    if len(paths) > 1:
-        raise UserError(f"{manifests[0]} is a manifest: score it alone, without other paths")
-    if reference is not None:
-        raise UserError(f"{manifests[0]} names its own references: leave reference {reference!r} out")
-    manifest = read_manifest(manifests[0])
-    return items_from_manifest(manifest, no_reference=no_reference), manifest.root
+    return int(summary.failed > 0)
 
 
 def _check_writable(name: str, file: str | None, suffixes: tuple[str, ...], inputs: list[str]) -> None:
@@ -158,7 +188,8 @@ def _meet(device: str | None) -> tuple[bool, int, "torch.device"]:
         return True, 1, default
     from accelerate import PartialState
 
-    state = PartialState(cpu="cpu" in (default.type, device))
+    # whoever is done early waits for the others; the launcher sees to it that nobody waits for the dead
+    state = PartialState(cpu="cpu" in (default.type, device), timeout=timedelta(days=7))
     return state.is_main_process, state.num_processes, state.device
 
 

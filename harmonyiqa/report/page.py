@@ -3,23 +3,25 @@
 import base64
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from statistics import fmean, median
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
-from tqdm import tqdm
 
 from harmonyiqa.data.predictions import Prediction
 from harmonyiqa.files import atomic_path
-from harmonyiqa.images import DEFAULT_MAX_PIXELS, ImageError, open_rgb
+from harmonyiqa.images import DEFAULT_MAX_PIXELS, ImageError
+from harmonyiqa.scoring.items import Item
+from harmonyiqa.scoring.locations import Location, open_location
+from harmonyiqa.scoring.summary import Summary
 
-SHOWN = 2000  # images on one page: beyond that a browser crawls
 _SIDE = 160  # pixels, the longer side of a thumbnail
 _BINS = 20
+_AT_A_TIME = 64  # pictures that are decoded, or wait for it
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -46,48 +48,51 @@ class _Bar:
 
 
 def write_page(
-    predictions: Sequence[Prediction],
+    summary: Summary,
+    items: Iterable[Item],
     path: str | Path,
     *,
     title: str,
     model_note: str,
-    image_root: str | Path,
-    heat_maps: Mapping[str, Path] | None = None,
+    heat_map: Callable[[str], Path] | None = None,
     max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> None:
     """Write the page, atomically. It loads nothing: pictures, style and script are inside.
 
     Args:
-        predictions: in any order; the page shows every failure, and the ``SHOWN`` worst scores, worst first.
+        summary: of all predictions; the page shows as many of the worst scores and of the failures as it has kept.
+        items: what was scored, in the summary's order, for the pictures.
         path: the HTML file.
         title: what was scored.
         model_note: what to know about the model, in a sentence.
-        image_root: the folder that image and reference names start from.
-        heat_maps: the picture beside an image, by its name.
+        heat_map: where the heat map of an image lies, by its name.
         max_pixels: the most pixels that a picture may have to get a thumbnail.
     """
-    scored = sorted(
-        ((p.score, p) for p in predictions if p.score is not None), key=lambda pair: (pair[0], pair[1].image)
-    )
-    scores = [score for score, _ in scored]
-    root, heat = Path(image_root), heat_maps or {}
+    kept = summary.worst
+    rank = {each.position: number for number, each in enumerate(kept)}
+    wanted = ((position, item) for position, item in enumerate(items) if position in rank)
+    cards: dict[int, _Card] = {}
+
+    def draw(found: tuple[int, Item]) -> tuple[int, _Card]:
+        number = rank[found[0]]
+        return number, _card(kept[number].prediction, found[1], heat_map, max_pixels)
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without holding the interpreter's lock
-        cards = pool.map(lambda pair: _card(pair[0], pair[1], root, heat, max_pixels), scored[:SHOWN])
-        shown = list(
-            tqdm(cards, total=min(len(scored), SHOWN), desc="thumbnails", unit="image", disable=None)
-        )
+        for some in iter(lambda: list(islice(wanted, _AT_A_TIME)), []):
+            cards |= pool.map(draw, some)
     html = (
         environment()
         .get_template("predictions.html")
         .render(
             title=title,
             model_note=model_note,
-            cards=shown,
-            failed=[p for p in predictions if p.score is None],
-            count=len(scores),
-            mean=fmean(scores) if scores else None,
-            median=median(scores) if scores else None,
-            bars=_histogram(scores),
+            cards=[cards[number] for number in sorted(cards)],
+            failures=[each.prediction for each in summary.failures],
+            failed=summary.failed,
+            count=len(summary.scores),
+            mean=summary.mean,
+            median=summary.median,
+            bars=_histogram(summary.scores),
         )
     )
     with atomic_path(path) as part:
@@ -107,23 +112,24 @@ def environment() -> Environment:
 
 
 def _card(
-    score: float, prediction: Prediction, root: Path, heat: Mapping[str, Path], max_pixels: int
+    prediction: Prediction, item: Item, heat_map: Callable[[str], Path] | None, max_pixels: int
 ) -> _Card:
-    reference = prediction.reference
+    heat = None if heat_map is None else heat_map(prediction.image)
+    reference = item.reference_path
     return _Card(
         name=prediction.image,
-        score=score,
-        image=thumbnail(root / prediction.image, max_pixels),
-        reference=None if reference is None else thumbnail(root / reference, max_pixels),
+        score=prediction.score or 0.0,
+        image=thumbnail(item.image_path, max_pixels),
+        reference=None if reference is None else thumbnail(reference, max_pixels),
         has_reference=reference is not None,
-        heat_map=thumbnail(heat[prediction.image], max_pixels) if prediction.image in heat else None,
+        heat_map=thumbnail(heat, max_pixels) if heat is not None and heat.exists() else None,
     )
 
 
-def thumbnail(path: Path, max_pixels: int, side: int = _SIDE, quality: int = 80) -> str | None:
-    """A smaller WebP as a data URI, or None if the file cannot be read any more."""
+def thumbnail(location: Location, max_pixels: int, side: int = _SIDE, quality: int = 80) -> str | None:
+    """A smaller WebP as a data URI, or None if the image cannot be read any more."""
     try:
-        image = open_rgb(path, max_pixels=max_pixels)
+        image = open_location(location, "", max_pixels=max_pixels)
     except ImageError:
         return None
     image.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2)
@@ -132,7 +138,7 @@ def thumbnail(path: Path, max_pixels: int, side: int = _SIDE, quality: int = 80)
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _histogram(scores: Sequence[float]) -> list[_Bar]:
+def _histogram(scores: Iterable[float]) -> list[_Bar]:
     """Counts on the whole scale 0-100; a score beyond an end counts there."""
     counts = [0] * _BINS
     for score in scores:

@@ -1,40 +1,59 @@
-"""The engine: items in, predictions out, in the same order; a batch of images is one model call.
+"""The engine: items in, outcomes out; images that cost alike share a model call.
 
-In a torch process group (``torchrun``, ``accelerate launch``) the processes take turns at the batches. A
-batch holds the same images however many processes there are, so scores do not depend on their number.
+Items are taken in windows of fixed places in the input, and a window's batches depend on its items alone: scores
+depend neither on where a run was cut off nor on how many processes (``torchrun``, ``accelerate launch``) share it.
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import torch
-import torch.distributed
-from PIL import Image
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from harmonyiqa.data.predictions import Prediction
 from harmonyiqa.errors import UserError
-from harmonyiqa.images import DEFAULT_MAX_PIXELS, open_rgb
-from harmonyiqa.model.inputs import Batch, Example, Inputs
-from harmonyiqa.scoring.items import Item
+from harmonyiqa.images import DEFAULT_MAX_PIXELS
+from harmonyiqa.model.inputs import Example, Inputs
+from harmonyiqa.scoring.caller import Caller
+from harmonyiqa.scoring.items import Item, printable
+from harmonyiqa.scoring.locations import Location, known_by, open_location
+from harmonyiqa.scoring.plan import Outcome, plan, shapes, tokens
+from harmonyiqa.scoring.processes import gather, place
+from harmonyiqa.scoring.summary import Summary
 
 if TYPE_CHECKING:
     from harmonyiqa import HarmonyIQA
 
-Outcome = float | str  # a score, or why there is none
-Key = TypeVar("Key")
+WINDOW = 512  # items that batches are chosen among
+Placed: TypeAlias = tuple[int, Item]  # an item and its place in the input, from 0
 Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """An item with its place in the input, and what came of it."""
+
+    position: int
+    item: Item
+    outcome: Outcome
+
+    def prediction(self, model: str) -> Prediction:
+        """Its row in the predictions of `model`."""
+        item, outcome = self.item, self.outcome
+        if isinstance(outcome, str):
+            return Prediction(item.image, item.reference, None, model, printable(outcome))
+        return Prediction(item.image, item.reference, outcome, model)
 
 
 def predict(
     model: "HarmonyIQA",
     items: Sequence[Item],
     *,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     workers: int = 0,
     text: bool = False,
     max_pixels: int = DEFAULT_MAX_PIXELS,
@@ -44,7 +63,7 @@ def predict(
     Args:
         model: the model, on its device.
         items: images, with or without a reference; both kinds may stand in one list.
-        batch_size: images a model call.
+        batch_size: images a model call at most; default: as many as the device's token budget holds.
         workers: processes that decode and prepare images; 0 does it between the model calls.
         text: read the score from the sentence that the model generates, not from its score head. A model that
             went through stage 1 only has no head and always does so.
@@ -52,94 +71,238 @@ def predict(
 
     Returns:
         As many predictions as items, in their order; in a process group the whole list in every process.
-
-    Raises:
-        UserError: if a batch does not fit into the device's memory.
     """
-    outcomes: dict[int, Outcome] = {index: item.error for index, item in enumerate(items) if item.error}
-    for ready in batches(
-        model, items, "scoring", batch_size=batch_size, workers=workers, max_pixels=max_pixels
+    share = {
+        each.position: each.prediction(model.name)
+        for batch in stream(
+            Caller(model, text=text),
+            items,
+            total=len(items),
+            batch_size=batch_size,
+            workers=workers,
+            max_pixels=max_pixels,
+        )
+        for each in batch
+    }
+    shares = {position: row for each in gather(share) for position, row in each.items()}
+    return [shares[position] for position in range(len(items))]
+
+
+def summarize(
+    model: "HarmonyIQA",
+    items: Iterable[Item],
+    *,
+    total: int | None,
+    batch_size: int | None,
+    workers: int,
+    text: bool,
+    max_pixels: int,
+) -> Summary:
+    """Score every item and keep the summary alone, of all processes in every process; arguments as in `predict`."""
+    share = Summary()
+    for batch in stream(
+        Caller(model, text=text),
+        items,
+        total=total,
+        batch_size=batch_size,
+        workers=workers,
+        max_pixels=max_pixels,
     ):
-        outcomes |= ready.failed
-        if ready.batch is not None:
-            outcomes |= zip(ready.indexes, _outcomes(model, ready.batch, text), strict=True)
-    outcomes = gather(outcomes)
-    return [_prediction(item, outcomes[index], model.name) for index, item in enumerate(items)]
+        for each in batch:
+            share.add(each.position, each.prediction(model.name))
+    summary = Summary()
+    for part in gather(share):
+        summary.merge(part)
+    return summary
+
+
+def stream(
+    caller: Caller,
+    items: Iterable[Item],
+    *,
+    total: int | None,
+    batch_size: int | None,
+    workers: int,
+    max_pixels: int,
+    done: Callable[[int], bool] = lambda position: False,
+) -> Iterator[list[Scored]]:
+    """Score this process's share of the items, a batch at a time, with a bounded number of them in memory.
+
+    Args:
+        caller: what scores them.
+        items: taken as they are needed.
+        total: how many items there are, if known.
+        batch_size: as in `predict`.
+        workers: as in `predict`.
+        max_pixels: as in `predict`.
+        done: whether the item at a place is scored already; the same in every process.
+
+    Yields:
+        A batch's items in their order; batches that are done wholly are left out.
+    """
+    for ready in batches(
+        caller,
+        items,
+        "scoring",
+        total=total,
+        batch_size=batch_size,
+        workers=workers,
+        max_pixels=max_pixels,
+        done=done,
+    ):
+        outcomes = ready.failed | dict(zip(ready.positions, score_batch(caller, ready), strict=True))
+        yield [Scored(position, item, outcomes[position]) for position, item in ready.items]
 
 
 def batches(
-    model: "HarmonyIQA", items: Sequence[Item], what: str, *, batch_size: int, workers: int, max_pixels: int
+    caller: Caller,
+    items: Iterable[Item],
+    what: str,
+    *,
+    total: int | None,
+    batch_size: int | None,
+    workers: int,
+    max_pixels: int,
+    done: Callable[[int], bool] = lambda position: False,
 ) -> Iterator["Ready"]:
     """This process's share of the items, ready for the model; a progress bar says `what` is done with them."""
-    rank, processes = _place()
-    shares = _batches(items, batch_size)[rank::processes]
+    model = caller.model
+    rank, processes = place()
+    pending: dict[int, list[Placed]] = {}  # what workers have in hand, by its first place
+    if total is not None:
+        workers = min(workers, math.ceil(total / (batch_size or 1)))
     loader: DataLoader[Ready] = DataLoader(
-        _Examples(items, model.inputs, max_pixels),  # type: ignore[arg-type]  # only __getitem__ is used
-        batch_sampler=shares,
-        num_workers=min(workers, len(shares)),
-        collate_fn=_Collate(model.inputs),
+        _Examples(model.inputs, max_pixels),  # type: ignore[arg-type]  # only __getitem__ is used
+        batch_sampler=_Share(
+            items,
+            lambda window: choose_batches(
+                model.inputs, window, caller.tokens_per_call, batch_size, max_pixels=max_pixels
+            ),
+            rank,
+            processes,
+            done,
+            pending,
+        ),
+        num_workers=workers,
+        collate_fn=_collect,
+        pin_memory=model.device.type == "cuda",
     )
     hidden = None if rank == 0 else True  # None: shown where stderr is a terminal
-    with tqdm(total=sum(map(len, shares)), desc=what, unit="image", disable=hidden) as bar:
-        for ready in loader:
-            yield ready
-            bar.update(len(ready.failed) + len(ready.indexes))
+    share = None if total is None else math.ceil(total / processes)
+    with tqdm(total=share, desc=what, unit="image", disable=hidden) as bar:
+        for ready in _guarded(loader):
+            yield replace(ready, items=pending.pop(ready.first))
+            bar.update(len(ready.failed) + len(ready.positions))
 
 
-def gather(share: dict[Key, Value]) -> dict[Key, Value]:
-    """The shares of all processes as one."""
-    processes = _place()[1]
-    if processes == 1:
-        return share
-    shares: list[dict[Key, Value]] = [{}] * processes
-    torch.distributed.all_gather_object(shares, share)
-    return {key: value for each in shares for key, value in each.items()}
+def choose_batches(
+    inputs: Inputs,
+    window: Sequence[Placed],
+    tokens_per_call: int,
+    batch_size: int | None = None,
+    *,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+) -> list[tuple[list[Placed], int]]:
+    """Which items of a window share a model call, and the tokens of each call.
+
+    Args:
+        inputs: the model's.
+        window: items in order; those that are known to fail are put together, and cost nothing.
+        tokens_per_call: see `plan`.
+        batch_size: images a model call at most, if anything but the tokens is to limit them.
+        max_pixels: the most pixels an image may have.
+    """
+    good = [each for each in window if each[1].error is None]
+    bad = [each for each in window if each[1].error is not None]
+    pairs = [(item.image_path, item.reference_path) for _, item in good]
+    costs = shapes(inputs, pairs, max_pixels=max_pixels)
+    chosen: list[tuple[list[Placed], int]] = []
+    for call in plan(inputs, costs, tokens_per_call):
+        for part in _chunks(call, batch_size or len(call)):
+            chosen.append(([good[i] for i in part], tokens(inputs, [costs[i] for i in part])))
+    return chosen + [(part, 0) for part in _chunks(bad, batch_size or WINDOW)]
 
 
-def _place() -> tuple[int, int]:
-    """This process's rank, and how many there are."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1
+def score_batch(caller: Caller, ready: "Ready") -> list[Outcome]:
+    """The score of every example of a batch, or why it has none."""
+    item_at = dict(ready.items)
+    references = [known_by(item_at[position].reference_path) for position in ready.positions]
+    return caller.score(ready.examples, references)
 
 
-def _batches(items: Sequence[Item], batch_size: int) -> list[list[int]]:
-    """Indexes in order, FR and NR apart: their prompts differ in length, and padding costs time."""
-    batches = []
-    for full_reference in (False, True):
-        indexes = [
-            index
-            for index, item in enumerate(items)
-            if item.error is None and (item.reference_path is not None) == full_reference
-        ]
-        batches += [indexes[start : start + batch_size] for start in range(0, len(indexes), batch_size)]
-    return batches
+class _Share:
+    """The batches of one process, listed as workers ask for them.
+
+    Every process goes through all batches and gives each that is not done to the one with the least work so far,
+    so that no two have to talk.
+    """
+
+    def __init__(
+        self,
+        items: Iterable[Item],
+        choose: Callable[[Sequence[Placed]], list[tuple[list[Placed], int]]],
+        rank: int,
+        processes: int,
+        done: Callable[[int], bool],
+        pending: dict[int, list[Placed]],
+    ) -> None:
+        self._items = items
+        self._choose = choose
+        self._rank = rank
+        self._processes = processes
+        self._done = done
+        self._pending = pending
+
+    def __iter__(self) -> Iterator[list[Placed]]:
+        work = [0] * self._processes
+        numbered = enumerate(self._items)
+        while window := list(islice(numbered, WINDOW)):
+            if all(self._done(position) for position, _ in window):
+                continue
+            for batch, cost in self._choose(window):
+                if all(self._done(position) for position, _ in batch):
+                    continue
+                least = work.index(min(work))
+                work[least] += cost
+                if least == self._rank:
+                    self._pending[batch[0][0]] = batch
+                    yield batch
+
+
+def _chunks(whole: Sequence[Value], size: int) -> list[list[Value]]:
+    return [list(whole[start : start + size]) for start in range(0, len(whole), size)]
 
 
 class _Examples:
-    """What a worker makes of an index: an example, or why there is none."""
+    """What a worker makes of an item: an example, or why there is none."""
 
-    def __init__(self, items: Sequence[Item], inputs: Inputs, max_pixels: int) -> None:
-        self._items = items
+    def __init__(self, inputs: Inputs, max_pixels: int) -> None:
         self._inputs = inputs
         self._max_pixels = max_pixels
-        self._reference: tuple[Path, Image.Image] | None = None  # the last: one often serves several images
+        self._reference: tuple[Location, torch.Tensor] | None = None  # the last: one often serves several
 
-    def __getitem__(self, index: int) -> tuple[int, Example | str]:
-        item = self._items[index]
+    def __getitem__(self, placed: Placed) -> tuple[int, Example | str]:
+        position, item = placed
+        if item.error is not None:
+            return position, item.error
         try:
-            reference = None if item.reference_path is None else self._open_reference(item.reference_path)
-            return index, self._inputs.prepare(
-                open_rgb(item.image_path, max_pixels=self._max_pixels), reference
+            reference = (
+                None
+                if item.reference_path is None
+                else self._cut_reference(item.reference_path, item.reference or "")
             )
+            return position, self._inputs.ask(self._cut(item.image_path, item.image), reference)
         except UserError as error:
-            return index, str(error)
+            return position, str(error)
         except Exception as error:  # whatever one odd image does, the others are scored
-            return index, f"{item.image} cannot be prepared: {type(error).__name__}: {error}"
+            return position, f"{item.image} cannot be prepared: {type(error).__name__}: {error}"
 
-    def _open_reference(self, path: Path) -> Image.Image:
-        if self._reference is None or self._reference[0] != path:
-            self._reference = path, open_rgb(path, max_pixels=self._max_pixels)
+    def _cut(self, location: Location, name: str) -> torch.Tensor:
+        return self._inputs.cut(open_location(location, name, max_pixels=self._max_pixels))
+
+    def _cut_reference(self, location: Location, name: str) -> torch.Tensor:
+        if self._reference is None or self._reference[0] != location:
+            self._reference = location, self._cut(location, name)
         return self._reference[1]
 
 
@@ -148,54 +311,59 @@ class Ready:
     """A batch as it leaves a worker.
 
     Attributes:
-        indexes: which items it holds, in order.
-        batch: what the model reads; None if all failed.
+        first: the place of its first item.
+        positions: the places of those that the model reads, in order.
+        examples: what the model reads of them.
         failed: the others, and why.
+        items: all of them; they stay in the main process.
     """
 
-    indexes: list[int]
-    batch: Batch | None
+    first: int
+    positions: list[int]
+    examples: list[Example]
     failed: dict[int, Outcome]
+    items: Sequence[Placed] = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """On the way out of a worker the tiles are one tensor: each on its own would cost a file handle."""
+        questions = [(e.mode, e.question, e.reference_tiles, len(e.pixel_values)) for e in self.examples]
+        pixels = torch.cat([e.pixel_values for e in self.examples]) if questions else None
+        return _arrived, (self.first, self.positions, questions, pixels, self.failed)
+
+    def pin_memory(self) -> "Ready":
+        """The same in memory that a GPU can read while the CPU goes on."""
+        pinned = [replace(e, pixel_values=e.pixel_values.pin_memory()) for e in self.examples]
+        return replace(self, examples=pinned)
 
 
-class _Collate:
-    """Examples to a batch, in the worker. A class, so that it can be sent to one."""
+def _arrived(
+    first: int,
+    positions: list[int],
+    questions: list[tuple[Any, list[int], int, int]],
+    pixels: torch.Tensor | None,
+    failed: dict[int, Outcome],
+) -> Ready:
+    parts = () if pixels is None else pixels.split([tiles for *_, tiles in questions])
+    examples = [
+        Example(mode, question, part, reference_tiles)
+        for (mode, question, reference_tiles, _), part in zip(questions, parts, strict=True)
+    ]
+    return Ready(first, positions, examples, failed)
 
-    def __init__(self, inputs: Inputs) -> None:
-        self._inputs = inputs
 
-    def __call__(self, results: list[tuple[int, Example | str]]) -> Ready:
-        examples = {index: result for index, result in results if isinstance(result, Example)}
-        failed: dict[int, Outcome] = {index: result for index, result in results if isinstance(result, str)}
-        return Ready(
-            list(examples), self._inputs.collate(list(examples.values())) if examples else None, failed
-        )
+def _collect(results: list[tuple[int, Example | str]]) -> Ready:
+    examples = {position: result for position, result in results if isinstance(result, Example)}
+    failed: dict[int, Outcome] = {p: result for p, result in results if isinstance(result, str)}
+    return Ready(results[0][0], list(examples), list(examples.values()), failed)
 
 
-def _outcomes(model: "HarmonyIQA", batch: Batch, text: bool) -> list[Outcome]:
+def _guarded(loader: "DataLoader[Ready]") -> Iterator[Ready]:
+    """What the loader gives; a worker that was killed is said in one line."""
     try:
-        if text or not model.settings.has_score_head:
-            return [_read_sentence(model, sentence) for sentence in model.predict_text(batch)]
-        return [_finite(score) for score in model.predict(batch).tolist()]
-    except torch.OutOfMemoryError as error:
-        size = len(batch.input_ids)
+        yield from loader
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
         raise UserError(
-            f"{size} images at a time do not fit into {model.device}: lower batch_size"
+            "a process that decodes images was killed (too little memory?): run again with fewer workers"
         ) from error
-
-
-def _read_sentence(model: "HarmonyIQA", sentence: str) -> Outcome:
-    try:
-        return model.inputs.prompt.read_score(sentence)
-    except UserError as error:
-        return str(error)
-
-
-def _finite(score: float) -> Outcome:
-    return score if math.isfinite(score) else f"the model returned {score}, which is no score"
-
-
-def _prediction(item: Item, outcome: Outcome, model: str) -> Prediction:
-    if isinstance(outcome, str):
-        return Prediction(item.image, item.reference, None, model, outcome)
-    return Prediction(item.image, item.reference, outcome, model)

@@ -1,6 +1,6 @@
 """Heat maps: where an image looks altered, and how far, laid over it."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
@@ -11,9 +11,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from harmonyiqa.files import atomic_path
-from harmonyiqa.images import DEFAULT_MAX_PIXELS, open_rgb
-from harmonyiqa.scoring.engine import batches, gather
+from harmonyiqa.images import DEFAULT_MAX_PIXELS
+from harmonyiqa.model.inputs import Example
+from harmonyiqa.scoring.caller import Caller
+from harmonyiqa.scoring.engine import batches
 from harmonyiqa.scoring.items import Item
+from harmonyiqa.scoring.locations import open_location
+from harmonyiqa.scoring.processes import gather
 
 if TYPE_CHECKING:
     from harmonyiqa import HarmonyIQA
@@ -25,43 +29,66 @@ _OPACITY = 0.85
 
 def explain(
     model: "HarmonyIQA",
-    items: Sequence[Item],
+    items: Iterable[Item],
     folder: str | Path,
     *,
-    batch_size: int = 16,
+    total: int | None = None,
+    batch_size: int | None = None,
     workers: int = 0,
     max_pixels: int = DEFAULT_MAX_PIXELS,
-) -> dict[str, Path]:
+) -> int:
     """Write a heat map of every item that can be read: dark where nothing stands out, bright where it does.
 
     Args:
         model: one with a map head, on its device.
         items: images, with or without a reference.
-        folder: where the pictures go, each named as its image with `.png` behind.
-        batch_size: images a model call.
+        folder: where the pictures go, each at its `map_path`.
+        total: how many items there are, if known.
+        batch_size: images a model call at most; default: as many as the device's token budget holds.
         workers: processes that decode.
         max_pixels: the most pixels an image may have.
 
     Returns:
-        The file of each image by its name.
+        How many were written, by all processes.
 
     Raises:
         UserError: the model has no map head.
     """
-    written = {}
+    written = 0
+    caller = Caller(model)
+
+    def maps(examples: list[Example], _: list[Hashable | None]) -> Sequence[torch.Tensor]:
+        return list(model.predict_map(model.collate(examples)).cpu())
+
     for ready in batches(
-        model, items, "explaining", batch_size=batch_size, workers=workers, max_pixels=max_pixels
+        caller,
+        items,
+        "explaining",
+        total=total,
+        batch_size=batch_size,
+        workers=workers,
+        max_pixels=max_pixels,
     ):
-        if ready.batch is None:
-            continue
-        for index, found in zip(ready.indexes, model.predict_map(ready.batch).cpu(), strict=True):
-            item = items[index]
-            path = Path(folder, *_within(item.image)).with_name(f"{PurePath(item.image).name}.png")
+        item_at = dict(ready.items)
+        unshared = [None] * len(ready.examples)
+        for position, found in zip(ready.positions, caller.run(ready.examples, unshared, maps), strict=True):
+            if isinstance(found, str):
+                continue
+            item = item_at[position]
+            path = map_path(folder, item.image)
             path.parent.mkdir(parents=True, exist_ok=True)
+            image = open_location(item.image_path, item.image, max_pixels=max_pixels)
             with atomic_path(path) as part:
-                overlay(open_rgb(item.image_path, max_pixels=max_pixels), found).save(part, "PNG")
-            written[item.image] = path
-    return gather(written)
+                overlay(image, found).save(part, "PNG")
+            written += 1
+    return sum(gather(written))
+
+
+def map_path(folder: str | Path, image: str) -> Path:
+    """Where the heat map of an image lies: named as the image with `.png` behind, and never outside the folder."""
+    path = PurePath(image)
+    inside = (part for part in path.parts if part not in ("..", path.anchor))
+    return Path(folder, *inside).with_name(f"{path.name}.png")
 
 
 def overlay(image: Image.Image, found: torch.Tensor) -> Image.Image:
@@ -82,9 +109,3 @@ def overlay(image: Image.Image, found: torch.Tensor) -> Image.Image:
     opacity = _OPACITY * share[..., None] ** 0.5
     grey = np.asarray(image.convert("L"), np.float32)[..., None]  # its own colours would pass for heat
     return Image.fromarray(np.uint8(grey * 0.7 * (1 - opacity) + colors * opacity))
-
-
-def _within(name: str) -> tuple[str, ...]:
-    """The parts of a name that stay inside a folder."""
-    path = PurePath(name)
-    return tuple(part for part in path.parts if part not in ("..", path.anchor))

@@ -1,41 +1,37 @@
 """What ``harmonyiqa score`` prints: worst score first, then what failed, then a summary."""
 
-from collections.abc import Sequence
-from statistics import fmean
-
 from harmonyiqa.data.predictions import Prediction
+from harmonyiqa.scoring.summary import Summary
 
 _SHOWN_SCORES, _SHOWN_FAILURES = 40, 20
 
 
-def render(predictions: Sequence[Prediction], note: str) -> str:
+def render(summary: Summary, note: str) -> str:
     """The table as text; a long one is cut, and says so.
 
     Args:
-        predictions: in any order.
+        summary: of what was scored.
         note: the last line.
     """
-    scored = sorted((p.score, p.image) for p in predictions if p.score is not None)
-    failed = [p for p in predictions if p.score is None]
     lines = []
-    if scored:
+    if summary.scores:
         lines.append("score  image")
-        lines += [f"{score:5.2f}  {_printable(image)}" for score, image in scored[:_SHOWN_SCORES]]
-        lines += _more(len(scored) - _SHOWN_SCORES, "with better scores")
-    if failed:
+        shown = [kept.prediction for kept in summary.worst[:_SHOWN_SCORES]]
+        lines += [f"{prediction.score:5.2f}  {_printable(prediction.image)}" for prediction in shown]
+        lines += _more(len(summary.scores) - _SHOWN_SCORES, "with better scores")
+    if summary.failed:
         lines.append("failed:")
-        lines += [f"  {_printable(_failure(prediction))}" for prediction in failed[:_SHOWN_FAILURES]]
-        lines += _more(len(failed) - _SHOWN_FAILURES, "that failed")
-    return "\n".join([*lines, _summary(predictions), note])
+        failures = [kept.prediction for kept in summary.failures[:_SHOWN_FAILURES]]
+        lines += [f"  {_printable(_failure(prediction))}" for prediction in failures]
+        lines += _more(summary.failed - _SHOWN_FAILURES, "that failed")
+    return "\n".join([*lines, _totals(summary), note])
 
 
-def _summary(predictions: Sequence[Prediction]) -> str:
-    scored = [p for p in predictions if p.score is not None]
-    paired = sum(p.reference is not None for p in scored)
-    text = f"{len(scored)} scored" + (f" ({paired} against a reference)" if paired else "")
-    text += f", {len(predictions) - len(scored)} failed"
-    if scored:
-        text += f", mean {fmean(p.score for p in scored if p.score is not None):.2f}"
+def _totals(summary: Summary) -> str:
+    paired = f" ({summary.paired} against a reference)" if summary.paired else ""
+    text = f"{len(summary.scores)} scored{paired}, {summary.failed} failed"
+    if summary.mean is not None:
+        text += f", mean {summary.mean:.2f}"
         text += " on a scale of 0 to 100, higher is better; compare versions of one scene first"
     return text
 

@@ -39,6 +39,23 @@ def test_a_reloaded_full_model_scores_bit_equal(tiny_scorer_folder, noise, tmp_p
     assert again.settings.mos_mean == 50
 
 
+def test_a_score_does_not_depend_on_where_in_its_file_a_weight_lies(
+    tiny_scorer_folder, noise, tmp_path
+) -> None:
+    scores = []
+    for spaces in (0, 8, 16):
+        folder = shutil.copytree(tiny_scorer_folder, tmp_path / f"{spaces}")
+        data = (folder / "model.safetensors").read_bytes()
+        header = 8 + int.from_bytes(data[:8], "little")
+        (folder / "model.safetensors").write_bytes(
+            (header - 8 + spaces).to_bytes(8, "little") + data[8:header] + b" " * spaces + data[header:]
+        )
+        model = HarmonyIQA.from_pretrained(folder)
+        assert all(weight.data_ptr() % 64 == 0 for weight in model.state_dict().values())
+        scores.append(model.score(noise))
+    assert scores[0] == scores[1] == scores[2]
+
+
 @pytest.mark.parametrize("stage", [1, 2])
 def test_a_reloaded_adapter_scores_bit_equal(bundled, noise, tmp_path, stage) -> None:
     model = start(StartSettings(), TrainableSettings(lora=LoraSettings(rank=2)), stage).eval()

@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from harmonyiqa.data.predictions import Prediction
-from harmonyiqa.report import page
 from harmonyiqa.report.page import write_page
+from harmonyiqa.scoring.items import Item
+from harmonyiqa.scoring.summary import Summary
 
 
 class Outline(HTMLParser):
@@ -34,11 +35,14 @@ def prediction(image: str, score: float, reference: str | None = None) -> Predic
     return Prediction(image, reference, score, "m")
 
 
-def write(folder: Path, predictions: list[Prediction]) -> Outline:
+def write(folder: Path, predictions: list[Prediction], shown: int = 100) -> Outline:
     path = folder / "page.html"
-    write_page(
-        predictions, path, title="A <title>", model_note="trained on synthetic scores", image_root=folder
-    )
+    items = [
+        Item(p.image, p.reference, folder / p.image, folder / p.reference if p.reference else None)
+        for p in predictions
+    ]
+    summary = Summary.of(predictions, shown)
+    write_page(summary, items, path, title="A <title>", model_note="trained on synthetic scores")
     return Outline(path.read_text(encoding="utf-8"))
 
 
@@ -97,9 +101,12 @@ def test_a_picture_that_is_gone_leaves_a_note(tmp_path: Path) -> None:
     assert "no preview" in write(tmp_path, [prediction("gone.png", 50)]).text
 
 
-def test_a_long_list_is_cut_to_the_worst_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page, "SHOWN", 2)
-    outline = write(tmp_path, [prediction(f"{i}.png", i) for i in range(5)])
+def test_a_long_list_is_cut_to_the_worst_and_says_so(tmp_path: Path) -> None:
+    failed = [Prediction(f"bad{i}.png", None, None, "m", "broken") for i in range(3)]
+    outline = write(tmp_path, [*failed, *(prediction(f"{i}.png", i) for i in range(5))], shown=2)
+    assert "The first 2 of 3 are shown." in outline.text
+    assert "bad1.png" in outline.text
+    assert "bad2.png" not in outline.text
     assert outline.values("li", "data-name") == ["0.png", "1.png"]
     assert "The 2 worst of 5 are shown." in outline.text
     assert "Histogram of 5 scores" in str(outline.values("svg", "aria-label"))

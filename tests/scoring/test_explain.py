@@ -8,7 +8,7 @@ from PIL import Image
 from harmonyiqa import HarmonyIQA
 from harmonyiqa.cli import main
 from harmonyiqa.errors import UserError
-from harmonyiqa.scoring.explain import explain, overlay
+from harmonyiqa.scoring.explain import explain, map_path, overlay
 from harmonyiqa.scoring.items import Item
 
 
@@ -39,11 +39,13 @@ def test_files_stay_in_the_folder_and_keep_their_names(
     files = sorted(pictures.iterdir())
     names = [str(files[0]), "../up/b.png", "sub/c.jpg"]
     items = [Item(name, None, file, None) for name, file in zip(names, files[: len(names)], strict=True)]
-    written = explain(model, items, tmp_path / "heat", batch_size=2)
-    assert list(written) == names
-    assert written["../up/b.png"] == tmp_path / "heat/up/b.png.png"
-    assert written["sub/c.jpg"] == tmp_path / "heat/sub/c.jpg.png"
-    assert all((tmp_path / "heat") in path.parents and path.is_file() for path in written.values())
+    heat = tmp_path / "heat"
+    assert explain(model, items, heat, batch_size=2) == 3
+    assert map_path(heat, "../up/b.png") == heat / "up/b.png.png"
+    assert map_path(heat, "sub/c.jpg") == heat / "sub/c.jpg.png"
+    assert {path for path in heat.rglob("*.png") if path.is_file()} == {
+        map_path(heat, name) for name in names
+    }
 
 
 def test_a_model_without_a_map_says_so(

@@ -7,7 +7,7 @@ import pytest
 
 from harmonyiqa.data.manifest import read_manifest
 from harmonyiqa.errors import UserError
-from harmonyiqa.scoring.items import Item, items_from_manifest, items_from_paths
+from harmonyiqa.scoring.items import Files, Item, items_from_manifest, items_from_paths
 
 
 def test_images_are_named_as_found(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,3 +62,87 @@ def test_a_manifest_keeps_its_order_and_names(tmp_path: Path) -> None:
         Item("a.png", None, path.parent / "a.png", None),
     ]
     assert all(item.reference is None for item in items_from_manifest(manifest, no_reference=True))
+
+
+def names(items: Files) -> list[str]:
+    return [item.image_path.name for item in items if isinstance(item.image_path, Path)]
+
+
+def test_a_file_that_two_words_name_is_listed_once(pictures: Path) -> None:
+    (pictures / "sub").mkdir()
+    (pictures / "a.png").rename(pictures / "sub/a.png")
+    (pictures / "sub/notes").touch()
+    words = ["sub/a.png", "", "sub", "b.png", "sub/notes", "b.png"]
+    found = [path.removesuffix(".png") for path in names(Files([str(pictures / word) for word in words]))]
+    assert found == ["a", "b", "c", "d", "e", "f", "g", "notes"]
+
+
+def test_a_quoted_pattern_and_a_list(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(pictures)
+    Path("sub").mkdir()
+    Path("a.png").rename("sub/a.png")
+    Path("b.png").rename(".b.png")
+    assert [item.image for item in Files(["**/*.png"])][-1] == "sub/a.png"
+    assert names(Files(["[c-d].png"])) == ["c.png", "d.png"]
+    Path("list.txt").write_text("g.png\n\nsub/a.png\ng.png\ngone.png\n")
+    assert [item.image for item in Files(["list.txt"])] == ["g.png", "sub/a.png", "g.png", "gone.png"]
+    with pytest.raises(UserError, match=r"x\*.png names no image"):
+        Files(["x*.png"])
+
+
+@pytest.mark.parametrize("word", ["inside", "inside/*.png"])
+def test_a_link_that_leads_out_is_an_error_unless_it_may_be_followed(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    inside = Path("inside")
+    inside.mkdir()
+    (pictures / "a.png").rename(inside / "a.png")
+    (inside / "b.png").symlink_to("a.png")
+    (inside / "c.png").symlink_to(pictures / "c.png")
+    (inside / "d.png").symlink_to("d.png")  # a circle
+    (inside / "e.png").symlink_to("../pictures/e.png")
+    errors = [item.error for item in Files([word])]
+    assert errors[:2] == [None, None]
+    assert [str(error).partition(" is a link that leads out of ")[0] for error in errors[2:]] == [
+        "inside/c.png",
+        "inside/d.png",
+        "inside/e.png",
+    ]
+    assert [item.error for item in Files([word], follow_links=True)] == [None] * 5
+
+
+def test_linked_folders_are_entered_on_demand_and_circles_end(tmp_path: Path, pictures: Path) -> None:
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    (pictures / "a.png").rename(inside / "a.png")
+    (inside / "out").symlink_to(pictures)
+    (pictures / "back").symlink_to(inside)
+    assert names(Files([str(inside)])) == ["a.png"]
+    assert names(Files([str(inside)], follow_links=True)) == [f"{name}.png" for name in "abcdefg"]
+
+
+def test_a_reference_that_two_files_could_be_is_the_image_s_error(pictures: Path, tmp_path: Path) -> None:
+    references = tmp_path / "references"
+    (references / "x").mkdir(parents=True)
+    for name in ("a.png", "x/a.jpg", "b.png"):
+        (references / name).touch()
+    first, second, *_ = Files([str(pictures)], references)
+    assert str(first.error).startswith(f"two references, {references / 'a.png'} and {references / 'x/a.jpg'}")
+    assert second.reference_path == references / "b.png"
+
+
+def test_a_fingerprint_changes_with_the_file_its_date_and_its_partner(pictures: Path) -> None:
+    path, other = pictures / "a.png", pictures / "b.png"
+    seen = {Item("a", None, path, None).fingerprint() for _ in range(2)}
+    assert len(seen) == 1
+    seen.add(Item("a", "b", path, other).fingerprint())
+    seen.add(Item("x", None, path, None).fingerprint())
+    os.utime(path, (1, 1))
+    seen.add(Item("a", None, path, None).fingerprint())
+    path.write_bytes(b"1")
+    os.utime(path, (1, 1))
+    seen.add(Item("a", None, path, None).fingerprint())
+    path.unlink()
+    seen.add(Item("a", None, path, None).fingerprint())
+    assert len(seen) == 6

@@ -1,7 +1,12 @@
 """The terminal's table."""
 
 from harmonyiqa.data.predictions import Prediction
-from harmonyiqa.scoring.table import render
+from harmonyiqa.scoring.summary import Summary
+from harmonyiqa.scoring.table import render as render_summary
+
+
+def render(predictions: list[Prediction], note: str) -> str:
+    return render_summary(Summary.of(predictions), note)
 
 
 def scored(image: str, score: float, reference: str | None = None) -> Prediction:
