@@ -167,7 +167,7 @@ def test_stage_0_learns_score_sentence_and_map_at_once(
 def test_the_map_is_saved_with_the_model(model: HarmonyIQA, noise, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path / "m")
     again = HarmonyIQA.from_pretrained(tmp_path / "m")
-    batch = again.collate([again.prepare(noise), again.prepare(noise)])
+    batch = again.collate([again.prepare(Image.fromarray(noise))] * 2)
     found = again.predict_map(batch)
     assert found.shape == (2, GRID, GRID)
     assert (found >= 0).all()
@@ -178,7 +178,7 @@ def test_the_map_is_saved_with_the_model(model: HarmonyIQA, noise, tmp_path: Pat
 def test_a_model_without_a_map_says_so(tiny_checkpoint: Path, noise) -> None:
     model = start(StartSettings(str(tiny_checkpoint), max_tiles=1), TrainableSettings("full", "full"), 2)
     with pytest.raises(UserError, match="has no map of what was altered"):
-        model.predict_map(model.collate([model.prepare(noise)]))
+        model.predict_map(model.collate([model.prepare(Image.fromarray(noise))]))
 
 
 def test_both_heads_come_from_another_model(model: HarmonyIQA, tiny_checkpoint: Path, tmp_path: Path) -> None:
