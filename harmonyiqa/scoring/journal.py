@@ -15,6 +15,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,13 @@ class Journal:
         if self._file is not None:
             self._file.close()
             self._file = None
-        for pattern in ("*.rows", "settings.json", "*.lock"):  # in this order: cut off, it is still a journal
+        out = Path(self._out)
+        for part in out.parent.glob(
+            f".{escape(out.name)}.*.part"
+        ):  # of runs that were killed while they wrote it
+            part.unlink(missing_ok=True)
+        # in this order: cut off, it is still a journal
+        for pattern in ("*.rows", "settings.json", ".settings.json.*.part", "*.lock"):
             for file in self.folder.glob(pattern):
                 file.unlink(missing_ok=True)
         with suppress(OSError):  # another run may have begun

@@ -30,6 +30,10 @@ def die(*_: object, **__: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def _before_a_file_has_its_name() -> None:
+    Path.replace = die  # type: ignore[method-assign]
+
+
 def _before_the_file() -> None:
     resume.write_predictions = die
 
@@ -63,8 +67,10 @@ def _inside_a_row() -> None:
 
 
 POINTS: tuple[Callable[[], None], ...] = (
+    _before_a_file_has_its_name,  # the journal's settings
     _inside_a_row,
     _before_the_file,
+    _before_a_file_has_its_name,  # the result
     _after_the_file,
     _while_the_journal_goes,
 )
@@ -108,8 +114,10 @@ def kill_and_resume(folder: str, model: str, kills: int = 20, seed: int = 0, bat
             return status >= 0
 
         def compare() -> None:
-            if out.read_bytes() != whole.read_bytes() or Path(f"{out}.journal").exists():
+            if out.read_bytes() != whole.read_bytes():
                 raise SystemExit(f"seed {seed}: another result than that of a run that nobody killed")
+            if left := {path.name for path in Path(work).iterdir()} - {out.name, whole.name}:
+                raise SystemExit(f"seed {seed}: left behind: {left}")
             out.unlink()
 
         start = time.monotonic()
