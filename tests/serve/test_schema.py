@@ -1,0 +1,59 @@
+"""Whatever fits, or does not fit, the description of the interface: only answers that it declares."""
+
+from collections.abc import Iterator
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis.generation import GenerationMode
+from schemathesis.specs.openapi import media_types
+
+from harmonyiqa.serve.service import Service
+from harmonyiqa.serve.web import make_app
+from tests.serve.conftest import picture
+
+TOKEN = "a-token"
+
+
+@pytest.fixture
+def images() -> Iterator[None]:
+    """What is generated for a file of an image type is an image."""
+    for kind in ("PNG", "JPEG", "WEBP", "BMP", "TIFF"):
+        files = [picture(seed, kind) for seed in range(3)]
+        schemathesis.openapi.media_type(f"image/{kind.lower()}", st.sampled_from(files))
+    yield
+    media_types.unregister_all()
+
+
+@pytest.mark.usefixtures("images")
+@pytest.mark.parametrize("mode", list(GenerationMode))
+def test_every_answer_is_declared(service: Service, mode: GenerationMode) -> None:
+    schema = schemathesis.openapi.from_asgi("/openapi.json", make_app(service, TOKEN))
+    operations = [found.ok() for found in schema.get_all_operations()]
+    assert {each.label for each in operations} == {"POST /score", "GET /health", "GET /metrics"}
+    statuses = set()
+    for operation in operations:
+
+        @given(case=operation.as_strategy(generation_mode=mode))
+        @settings(max_examples=25, database=None, suppress_health_check=list(HealthCheck))
+        def every(case: schemathesis.Case) -> None:
+            # all of its checks: declared status, type and shape; what fits is taken, what does not is refused
+            answer = case.call_and_validate(headers={"Authorization": f"Bearer {TOKEN}"})
+            statuses.add((case.operation.label, answer.status_code))
+
+        every()
+    assert (("POST /score", 200) in statuses) == (mode is GenerationMode.POSITIVE)
+    assert ("GET /health", 200) in statuses
+
+
+def test_every_answer_to_score_is_described(service: Service) -> None:
+    described = make_app(service, TOKEN).openapi()
+    score = described["paths"]["/score"]["post"]
+    statuses = {200, 400, 401, 408, 413, 415, 422, 429, 500, 503, 504}
+    assert set(score["responses"]) == {str(status) for status in statuses}
+    assert score["security"] == [{"HTTPBearer": []}]
+    assert {s for s in statuses if "headers" in score["responses"][str(s)]} == {429, 503}
+    open_to_all = make_app(service).openapi()
+    assert "401" not in open_to_all["paths"]["/score"]["post"]["responses"]
+    assert "components" not in open_to_all or "securitySchemes" not in open_to_all["components"]
