@@ -1,8 +1,11 @@
 """A service around the tiny scorer, and what clients send to it."""
 
 import io
+import json
+import shutil
 import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,6 +63,23 @@ def engine_says(
     other = (None, None) if reference is None else ("reference", Encoded(reference))
     [row] = predict(model, [Item("image", other[0], Encoded(image), other[1])], **options)
     return row.error if row.score is None else row.score
+
+
+@pytest.fixture(scope="session")
+def tiny_scorer_folder(tiny_scorer_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny scorer on HarmonyIQAD's scale, so that float32's steps are those of real scores."""
+    folder = tmp_path_factory.mktemp("served") / "tiny"
+    shutil.copytree(tiny_scorer_folder, folder)
+    settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+    settings |= {"mos_mean": 49.88, "mos_std": 13.11}
+    (folder / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def scorer(tiny_scorer_folder: Path) -> HarmonyIQA:
+    """Loaded once: a service leaves its model as it is."""
+    return HarmonyIQA.from_pretrained(tiny_scorer_folder)
 
 
 @pytest.fixture

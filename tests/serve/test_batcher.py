@@ -60,8 +60,10 @@ def test_what_comes_while_the_model_is_busy_shares_the_next_call(scorer: Harmony
     batcher.close()
 
 
-def test_scores_do_not_depend_on_who_shares_a_call(scorer: HarmonyIQA, gate: Gate) -> None:
-    scorer.inputs.image_processor = image_processor(32, 4)  # one tile, or several
+def test_scores_do_not_depend_on_who_shares_a_call(
+    scorer: HarmonyIQA, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scorer.inputs, "image_processor", image_processor(32, 4))  # one tile, or several
     rng = random.Random(0)
     photos = [Image.effect_noise((32 * rng.randint(1, 3), 32), 60).convert("RGB") for _ in range(24)]
     references: list[tuple[Hashable, Image.Image] | None] = [None, ("a", photos[0]), ("b", photos[1])]
