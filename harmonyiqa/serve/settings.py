@@ -1,5 +1,6 @@
 """How much the service takes on at a time."""
 
+import math
 from dataclasses import dataclass, fields
 
 from harmonyiqa.errors import UserError
@@ -31,10 +32,10 @@ class Limits:
     def __post_init__(self) -> None:
         for each in fields(self):
             value = getattr(self, each.name)
-            if value is not None and each.name != "wait" and not value > 0:
-                raise UserError(f"{each.name} {value} must be above 0")
-        if not self.wait >= 0:
-            raise UserError(f"wait {self.wait} must not be below 0")
+            if value is not None and each.name != "wait" and not 0 < value < math.inf:
+                raise UserError(f"{each.name} {value} must be above 0, and finite")
+        if not 0 <= self.wait < math.inf:
+            raise UserError(f"wait {self.wait} must not be below 0, and finite")
 
     @property
     def max_bytes(self) -> int:

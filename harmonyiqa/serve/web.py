@@ -28,7 +28,9 @@ class Score(BaseModel):
     """A score, and what the number means."""
 
     score: float = Field(description="On the scale of `range`, which it may leave a little.")
-    range: tuple[float, float] = Field(description="The scale of mean opinion scores.")
+    range: list[float] = Field(
+        description="The scale of mean opinion scores: lowest, highest.", min_length=2, max_length=2
+    )
     lower_better: bool = Field(description="Whether a lower score is the better one.")
     mode: Literal["nr", "fr"] = Field(description="By itself (nr), or against the reference (fr).")
     reading: Literal["head", "text"] = Field(description="From the score head, or from a generated sentence.")
