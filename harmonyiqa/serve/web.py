@@ -87,11 +87,10 @@ def make_app(service: Service, token: str | None = None) -> FastAPI:
         redoc_url=None,
     )
     guarded = [] if token is None else [Security(_bearer(token))]
-    refusals = [401] if guarded else []
     app.add_middleware(_Counted, metrics=service.metrics)
-    _add_score(app, service, guarded, refusals)
+    _add_score(app, service, guarded)
 
-    @app.get("/health", responses={503: {"model": Health, "description": "Draining."}})
+    @app.get("/health", response_model=Health, responses={503: {"model": Health, "description": "Draining."}})
     async def health() -> JSONResponse:
         """Whether requests are let in."""
         status: Literal["ready", "draining"] = "draining" if service.draining else "ready"
@@ -102,7 +101,10 @@ def make_app(service: Service, token: str | None = None) -> FastAPI:
         "/metrics",
         dependencies=guarded,
         response_class=Response,
-        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **_problems(refusals)},
+        responses={
+            200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
+            **_problems([401] if guarded else []),
+        },
     )
     async def metrics() -> Response:
         """Counters in Prometheus' text format."""
@@ -111,7 +113,7 @@ def make_app(service: Service, token: str | None = None) -> FastAPI:
     return app
 
 
-def _add_score(app: FastAPI, service: Service, guarded: list[Any], refusals: list[int]) -> None:
+def _add_score(app: FastAPI, service: Service, guarded: list[Any]) -> None:
     about: dict[str, Any] = {
         "range": HarmonyIQA.score_range,
         "lower_better": HarmonyIQA.lower_better,
@@ -121,7 +123,7 @@ def _add_score(app: FastAPI, service: Service, guarded: list[Any], refusals: lis
         "version": __version__,
         "note": model_note(service.model),
     }
-    said = sorted({*_SAID, *refusals} - ({401} - set(refusals)))
+    said = [status for status in _SAID if guarded or status != 401]
 
     @app.post("/score", dependencies=guarded, responses=_problems(said), openapi_extra=describe_form())
     async def score(request: Request) -> Score:

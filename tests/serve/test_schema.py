@@ -63,6 +63,11 @@ def test_every_answer_to_score_is_described(service: Service) -> None:
     assert set(score["responses"]) == {str(status) for status in statuses}
     assert score["security"] == [{"HTTPBearer": []}]
     assert {s for s in statuses if "headers" in score["responses"][str(s)]} == {429, 503}
+    assert set(described["paths"]["/health"]["get"]["responses"]) == {"200", "503"}
+    assert set(described["paths"]["/metrics"]["get"]["responses"]) == {"200", "401"}
+    assert described["paths"]["/health"]["get"]["responses"]["200"]["content"]["application/json"][
+        "schema"
+    ] == {"$ref": "#/components/schemas/Health"}
     open_to_all = make_app(service).openapi()
     assert "401" not in open_to_all["paths"]["/score"]["post"]["responses"]
     assert "components" not in open_to_all or "securitySchemes" not in open_to_all["components"]
