@@ -118,6 +118,7 @@ COMMANDS: dict[str, Command] = {
     "data synthesize": Command(
         "photos + regions -> composites of known severity", "harmonyiqa.synthesize.command:synthesize"
     ),
+    "serve": Command("score images over HTTP: POST image (and reference)", "harmonyiqa.serve.commands:serve"),
     "rate create": Command(
         "images -> rating study with secret links", "harmonyiqa.rate.commands:create", bare=True
     ),

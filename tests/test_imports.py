@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "harmonyiqa"
 # top to bottom; what stands on one line is one floor and may not see its neighbours
 FLOORS = [
     ["cli"],
-    ["rate"],
+    ["serve", "rate"],
     ["pipelines"],
     ["report"],
     ["evaluate"],
@@ -24,7 +24,7 @@ FLOORS = [
     ["prompts"],
     ["images"],
     ["config"],
-    ["files"],
+    ["files", "network"],
     ["errors"],
 ]
 FLOOR_OF = {room: depth for depth, rooms in enumerate(FLOORS) for room in rooms}

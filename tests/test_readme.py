@@ -1,4 +1,4 @@
-"""The commands of the README, docs/full_size.md and docs/gpu.md are ones that exist, with options that exist."""
+"""The commands of the README and of some docs are ones that exist, with options that exist."""
 
 import importlib
 import re
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 LINES = [
     line.split("#")[0].strip()
-    for file in ("README.md", "docs/full_size.md", "docs/gpu.md")
+    for file in ("README.md", "docs/full_size.md", "docs/gpu.md", "docs/serve.md")
     for block in re.findall(r"```bash\n(.*?)```", (ROOT / file).read_text(encoding="utf-8"), re.S)
     for line in block.splitlines()
 ]

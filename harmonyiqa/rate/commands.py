@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from harmonyiqa.errors import UserError
+from harmonyiqa.network import extra_needed
 
 
 def create(
@@ -77,10 +77,8 @@ def serve(study: str, host: str = "127.0.0.1", port: int = 8000) -> None:
         host: Network address to listen on; the default is reached from this machine only.
         port: Port to listen on; 0 takes a free one.
     """
-    try:
+    with extra_needed("rate serve", "rate"):
         from harmonyiqa.rate.server import serve_study
-    except ImportError as error:
-        raise UserError(f"rate serve needs {error.name}: pip install 'harmonyiqa[rate]'") from error
     serve_study(Path(study), host, port)
 
 

@@ -172,7 +172,7 @@ def batches(
     if total is not None:
         workers = min(workers, math.ceil(total / (batch_size or 1)))
     loader: DataLoader[Ready] = DataLoader(
-        _Examples(model.inputs, max_pixels),  # type: ignore[arg-type]  # only __getitem__ is used
+        Examples(model.inputs, max_pixels),  # type: ignore[arg-type]  # only __getitem__ is used
         batch_sampler=_Share(
             items,
             lambda window: choose_batches(
@@ -273,8 +273,13 @@ def _chunks(whole: Sequence[Value], size: int) -> list[list[Value]]:
     return [list(whole[start : start + size]) for start in range(0, len(whole), size)]
 
 
-class _Examples:
-    """What a worker makes of an item: an example, or why there is none."""
+class Examples:
+    """What a worker makes of an item: an example, or why there is none.
+
+    Args:
+        inputs: the model's.
+        max_pixels: the most pixels an image may have.
+    """
 
     def __init__(self, inputs: Inputs, max_pixels: int) -> None:
         self._inputs = inputs
@@ -283,19 +288,23 @@ class _Examples:
 
     def __getitem__(self, placed: Placed) -> tuple[int, Example | str]:
         position, item = placed
+        return position, self.prepare(item)
+
+    def prepare(self, item: Item) -> Example | str:
+        """Decode an item's files and write its question; or say in one line why that cannot be."""
         if item.error is not None:
-            return position, item.error
+            return item.error
         try:
             reference = (
                 None
                 if item.reference_path is None
                 else self._cut_reference(item.reference_path, item.reference or "")
             )
-            return position, self._inputs.ask(self._cut(item.image_path, item.image), reference)
+            return self._inputs.ask(self._cut(item.image_path, item.image), reference)
         except UserError as error:
-            return position, str(error)
+            return str(error)
         except Exception as error:  # whatever one odd image does, the others are scored
-            return position, f"{item.image} cannot be prepared: {type(error).__name__}: {error}"
+            return f"{item.image} cannot be prepared: {type(error).__name__}: {error}"
 
     def _cut(self, location: Location, name: str) -> torch.Tensor:
         return self._inputs.cut(open_location(location, name, max_pixels=self._max_pixels))
