@@ -14,7 +14,7 @@ import uvicorn
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, StorageState, sync_playwright
 
-from harmonyiqa.rate.server import _listen
+from harmonyiqa.network import listen
 from harmonyiqa.rate.store import Store
 from harmonyiqa.rate.study import open_study
 from harmonyiqa.rate.web import make_app
@@ -99,7 +99,7 @@ def visit(browser):
     servers, visits = [], []
 
     def start(store: Store, size: dict[str, int], **options: object) -> Visit:
-        listener = _listen("127.0.0.1", 0)
+        listener = listen("127.0.0.1", 0)
         opened, settings = open_study(store.folder)
         config = uvicorn.Config(make_app(opened, settings), log_config=None, lifespan="off")
         server = uvicorn.Server(config)
