@@ -23,16 +23,10 @@ def slot_only(language_model: nn.Module) -> nn.Module:
     that nobody reads.
     """
     *layers, last = language_model.layers  # type: ignore[misc]
-    return with_part(language_model, "layers", nn.ModuleList([*layers, _SlotLayer(last)]))
-
-
-def with_part(module: nn.Module, path: str, part: nn.Module) -> nn.Module:
-    """A module in which `path` is `part`; everything else is shared with the original, which is left as it was."""
-    name, _, below = path.partition(".")
-    shallow = copy.copy(module)
-    shallow._modules = dict(module._modules)
-    shallow.add_module(name, with_part(module.get_submodule(name), below, part) if below else part)
-    return shallow
+    other = copy.copy(language_model)
+    other._modules = dict(language_model._modules)  # or the original would get the new layers too
+    other.layers = nn.ModuleList([*layers, _SlotLayer(last)])
+    return other
 
 
 class _SlotLayer(nn.Module):

@@ -7,7 +7,6 @@ to InternViT's own patch embeddings; everything after that, LoRA included, is In
 A checkpoint of this kind has the model type ``harmony_internvl``; importing this module registers it with transformers.
 """
 
-from copy import deepcopy
 from typing import Any
 
 import torch
@@ -22,8 +21,6 @@ from transformers import (
 )
 from transformers import initialization as init
 from transformers.models.internvl.modeling_internvl import InternVLVisionEmbeddings
-
-from harmonyiqa.model.prefix import with_part
 
 LITE0 = (
     # kernel, stride, expansion, channels, blocks
@@ -166,18 +163,6 @@ class StemVisionModel(InternVLVisionModel):
         super()._init_weights(module)
         if isinstance(module, SameConv):  # InternViT's small weights would fade away in so many layers
             init.kaiming_normal_(module.weight)
-
-
-def fast_stem(internvl: Any) -> Any:
-    """The same InternVL with its stem's weights laid out as a CPU's convolutions read them; it may have no stem.
-
-    Only the stem is copied: a checkpoint cannot be written from weights in that layout.
-    """
-    stem = getattr(internvl.vision_tower.embeddings, "stem", None)
-    if stem is None:
-        return internvl
-    laid_out = deepcopy(stem).to(memory_format=torch.channels_last)
-    return with_part(internvl, "vision_tower.embeddings.stem", laid_out)
 
 
 AutoConfig.register(StemVisionConfig.model_type, StemVisionConfig)

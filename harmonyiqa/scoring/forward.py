@@ -19,7 +19,6 @@ from cachetools import LRUCache
 
 from harmonyiqa.model.inputs import Example
 from harmonyiqa.model.prefix import KeysAndValues, begin, can_reuse, finish, slot_only
-from harmonyiqa.model.tower import fast_stem
 
 if TYPE_CHECKING:
     from harmonyiqa import HarmonyIQA
@@ -47,8 +46,7 @@ class Forward:
         image_bytes: int = 0,
     ) -> None:
         self._model = model
-        internvl = model.backbone.model
-        self._internvl: Any = fast_stem(internvl) if model.device.type == "cpu" else internvl
+        self._internvl: Any = model.backbone.model
         self._language_model = slot_only(self._internvl.language_model)
         self._reuse = reuse
         self._reference_bytes = reference_bytes

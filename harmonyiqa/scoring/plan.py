@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from harmonyiqa import HarmonyIQA
     from harmonyiqa.scoring.forward import Forward
 
-CPU_TOKENS = 2048  # some twenty images of the bundled model
+CPU_TOKENS = 2048  # fourteen images of the bundled model
 MOST_TOKENS = 32768
 _MEMORY_SHARE = 0.6  # of what is free: references' keys and values, and the allocator's gaps, come on top
 Row = TypeVar("Row")

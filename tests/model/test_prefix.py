@@ -4,10 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from torch import nn
 from transformers import LlamaConfig, LlamaModel
 
-from harmonyiqa.model.prefix import begin, can_reuse, finish, slot_only, with_part
+from harmonyiqa.model.prefix import begin, can_reuse, finish, slot_only
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +65,3 @@ def test_nothing_is_shared_where_keys_follow_the_length(
     settings: dict[str, object], length: int, exact: bool
 ) -> None:
     assert can_reuse(SimpleNamespace(max_position_embeddings=100, **settings), length) is exact
-
-
-def test_another_part_leaves_the_rest_shared_and_the_original_alone() -> None:
-    original = nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), nn.Linear(2, 2))
-    part = nn.Linear(2, 2)
-    other = with_part(original, "0.0", part)
-    assert other[0][0] is part
-    assert original[0][0] is not part
-    assert other[0][1] is original[0][1]
-    assert other[1] is original[1]
