@@ -54,6 +54,7 @@ from harmonyiqa.scoring.items import items_from_paths
 from harmonyiqa.scoring.plan import Shape, find_budget, plan, shape_of
 
 IMAGES_PER_REFERENCE = 9  # HarmonyIQAD: nine algorithms harmonize each composite
+REFERENCES = 4
 _MOS_STD = 13.11  # HarmonyIQAD's, for random weights
 
 
@@ -233,9 +234,8 @@ def _references(
     scorer: HarmonyIQA, pictures: Sequence[Image.Image], budget: int
 ) -> tuple[dict[str, Contender], float]:
     """Nine images a reference, with it shared and not; and how far the scores differ at most."""
-    groups = max(1, len(pictures) // IMAGES_PER_REFERENCE)
     tiles = [scorer.inputs.cut(picture) for picture in pictures]
-    names = [group for group in range(groups) for _ in range(IMAGES_PER_REFERENCE)]
+    names = [group for group in range(REFERENCES) for _ in range(IMAGES_PER_REFERENCE)]
     examples = [scorer.inputs.ask(tiles[index % len(tiles)], tiles[name]) for index, name in enumerate(names)]
     shapes = [shape_of(example, name) for example, name in zip(examples, names, strict=True)]
     calls = plan(scorer.inputs, shapes, budget)

@@ -50,7 +50,7 @@ def benchmark(
     with tempfile.TemporaryDirectory() as work:
         folder, model, out = Path(work, "images"), Path(work, "tiny"), Path(work, "scores.csv")
         _write_images(folder, images, different)
-        make_tiny_model(model, vision_layers=1, llm_layers=1)
+        make_tiny_model(model)
         settings = StartSettings(str(model), max_tiles=1)
         start(settings, TrainableSettings("full", "full"), stage=2).save_pretrained(model.with_name("scorer"))
         seconds: dict[str, float] = {}

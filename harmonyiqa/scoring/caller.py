@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Hashable, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, TypeVar
 
 from harmonyiqa.errors import UserError
@@ -26,6 +27,7 @@ class Caller:
         tokens_per_call: how much the batches are planned for; default: what suits the first process's device.
 
     Attributes:
+        text: whether scores are read from sentences.
         tokens_per_call: the same in every process. Where memory runs out all the same, calls are made in parts, and
             the last bits of a score may then depend on when that was.
     """
@@ -34,13 +36,22 @@ class Caller:
         self, model: "HarmonyIQA", *, text: bool = False, tokens_per_call: int | None = None
     ) -> None:
         self.model = model
-        self._forward = None if text or not model.settings.has_score_head else Forward(model)
+        self.text = text or not model.settings.has_score_head
+        self._forward = None if self.text else Forward(model)
         if tokens_per_call is None and place()[0] == 0:
             tokens_per_call = CPU_TOKENS if self._forward is None else find_budget(self._forward, model)
         self.tokens_per_call: int = gather(tokens_per_call)[0] or CPU_TOKENS
-        self._budget = TokenBudget(
-            self.tokens_per_call, *([] if self._forward is None else [self._forward.clear])
-        )
+        self._budget = self._new_budget()
+
+    def _new_budget(self) -> TokenBudget:
+        return TokenBudget(self.tokens_per_call, *([] if self._forward is None else [self._forward.clear]))
+
+    def another(self) -> "Caller":
+        """One for another thread: it scores alike and keeps to itself what it keeps from call to call."""
+        other = copy(self)
+        other._forward = None if self._forward is None else Forward(self.model)
+        other._budget = other._new_budget()
+        return other
 
     def score(self, examples: Sequence[Example], references: Sequence[Hashable | None]) -> list[Outcome]:
         """Each example's score, or why it has none.

@@ -7,6 +7,7 @@ depend neither on where a run was cut off nor on how many processes (``torchrun`
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -20,6 +21,7 @@ from harmonyiqa.images import DEFAULT_MAX_PIXELS
 from harmonyiqa.model.inputs import Example, Inputs
 from harmonyiqa.scoring.caller import Caller
 from harmonyiqa.scoring.items import Item, printable
+from harmonyiqa.scoring.lanes import in_lanes, lanes
 from harmonyiqa.scoring.locations import Location, known_by, open_location
 from harmonyiqa.scoring.plan import Outcome, plan, shapes, tokens
 from harmonyiqa.scoring.processes import gather, place
@@ -64,7 +66,7 @@ def predict(
         model: the model, on its device.
         items: images, with or without a reference; both kinds may stand in one list.
         batch_size: images a model call at most; default: as many as the device's token budget holds.
-        workers: processes that decode and prepare images; 0 does it between the model calls.
+        workers: processes that decode and prepare images; 0 leaves it to those who call the model.
         text: read the score from the sentence that the model generates, not from its score head. A model that
             went through stage 1 only has no head and always does so.
         max_pixels: the most pixels an image may have.
@@ -140,59 +142,82 @@ def stream(
     Yields:
         A batch's items in their order; batches that are done wholly are left out.
     """
-    for ready in batches(
+    work = batches(
         caller,
         items,
-        "scoring",
         total=total,
         batch_size=batch_size,
         workers=workers,
         max_pixels=max_pixels,
         done=done,
-    ):
-        outcomes = ready.failed | dict(zip(ready.positions, score_batch(caller, ready), strict=True))
-        yield [Scored(position, item, outcomes[position]) for position, item in ready.items]
+    )
+    count = 1 if caller.text else lanes(caller.model)
+    if count == 1:
+        scored: Iterator[list[Scored]] = (_score(caller, batch) for batch in work)
+    else:
+        scored = in_lanes(count, work, lambda: partial(_score, caller.another()))
+    with progress("scoring", total) as bar:
+        for each in scored:
+            yield each
+            bar.update(len(each))
 
 
 def batches(
     caller: Caller,
     items: Iterable[Item],
-    what: str,
     *,
     total: int | None,
     batch_size: int | None,
     workers: int,
     max_pixels: int,
     done: Callable[[int], bool] = lambda position: False,
-) -> Iterator["Ready"]:
-    """This process's share of the items, ready for the model; a progress bar says `what` is done with them."""
+) -> Iterator[Callable[[], "Ready"]]:
+    """This process's share of the items: each batch is made ready for the model by whoever calls it, or by workers."""
     model = caller.model
-    rank, processes = place()
-    pending: dict[int, list[Placed]] = {}  # what workers have in hand, by its first place
+    share = _share(
+        items,
+        partial(
+            choose_batches,
+            model.inputs,
+            tokens_per_call=caller.tokens_per_call,
+            batch_size=batch_size,
+            max_pixels=max_pixels,
+        ),
+        done,
+    )
+    examples = Examples(model.inputs, max_pixels)
+    pin = model.device.type == "cuda"
     if total is not None:
         workers = min(workers, math.ceil(total / (batch_size or 1)))
+    if workers == 0:
+        for batch in share:
+            yield partial(examples.ready, batch, pin=pin)
+        return
+    in_hand: dict[int, list[Placed]] = {}  # by the first place: items stay in this process
+
+    def asked() -> Iterator[list[Placed]]:
+        for batch in share:
+            in_hand[batch[0][0]] = batch
+            yield batch
+
     loader: DataLoader[Ready] = DataLoader(
-        Examples(model.inputs, max_pixels),  # type: ignore[arg-type]  # only __getitem__ is used
-        batch_sampler=_Share(
-            items,
-            lambda window: choose_batches(
-                model.inputs, window, caller.tokens_per_call, batch_size, max_pixels=max_pixels
-            ),
-            rank,
-            processes,
-            done,
-            pending,
-        ),
+        examples,  # type: ignore[arg-type]  # only __getitem__ is used
+        batch_sampler=asked(),
         num_workers=workers,
         collate_fn=_collect,
-        pin_memory=model.device.type == "cuda",
+        pin_memory=pin,
     )
+    for ready in _guarded(loader):
+        whole = replace(ready, items=in_hand.pop(ready.first))
+        yield lambda whole=whole: whole  # type: ignore[misc]
+
+
+def progress(what: str, total: int | None) -> "tqdm[Any]":
+    """A bar over this process's share of `total` images."""
+    rank, processes = place()
     hidden = None if rank == 0 else True  # None: shown where stderr is a terminal
     share = None if total is None else math.ceil(total / processes)
-    with tqdm(total=share, desc=what, unit="image", disable=hidden) as bar:
-        for ready in _guarded(loader):
-            yield replace(ready, items=pending.pop(ready.first))
-            bar.update(len(ready.failed) + len(ready.positions))
+    return tqdm(total=share, desc=what, unit="image", disable=hidden)
 
 
 def choose_batches(
@@ -223,6 +248,12 @@ def choose_batches(
     return chosen + [(part, 0) for part in _chunks(bad, batch_size or WINDOW)]
 
 
+def _score(caller: Caller, batch: Callable[[], "Ready"]) -> list[Scored]:
+    ready = batch()
+    outcomes = ready.failed | dict(zip(ready.positions, score_batch(caller, ready), strict=True))
+    return [Scored(position, item, outcomes[position]) for position, item in ready.items]
+
+
 def score_batch(caller: Caller, ready: "Ready") -> list[Outcome]:
     """The score of every example of a batch, or why it has none."""
     item_at = dict(ready.items)
@@ -230,43 +261,29 @@ def score_batch(caller: Caller, ready: "Ready") -> list[Outcome]:
     return caller.score(ready.examples, references)
 
 
-class _Share:
-    """The batches of one process, listed as workers ask for them.
+def _share(
+    items: Iterable[Item],
+    choose: Callable[[list[Placed]], list[tuple[list[Placed], int]]],
+    done: Callable[[int], bool],
+) -> Iterator[list[Placed]]:
+    """The batches of this process, listed as they are asked for.
 
     Every process goes through all batches and gives each that is not done to the one with the least work so far,
     so that no two have to talk.
     """
-
-    def __init__(
-        self,
-        items: Iterable[Item],
-        choose: Callable[[Sequence[Placed]], list[tuple[list[Placed], int]]],
-        rank: int,
-        processes: int,
-        done: Callable[[int], bool],
-        pending: dict[int, list[Placed]],
-    ) -> None:
-        self._items = items
-        self._choose = choose
-        self._rank = rank
-        self._processes = processes
-        self._done = done
-        self._pending = pending
-
-    def __iter__(self) -> Iterator[list[Placed]]:
-        work = [0] * self._processes
-        numbered = enumerate(self._items)
-        while window := list(islice(numbered, WINDOW)):
-            if all(self._done(position) for position, _ in window):
+    rank, processes = place()
+    work = [0] * processes
+    numbered = enumerate(items)
+    while window := list(islice(numbered, WINDOW)):
+        if all(done(position) for position, _ in window):
+            continue
+        for batch, cost in choose(window):
+            if all(done(position) for position, _ in batch):
                 continue
-            for batch, cost in self._choose(window):
-                if all(self._done(position) for position, _ in batch):
-                    continue
-                least = work.index(min(work))
-                work[least] += cost
-                if least == self._rank:
-                    self._pending[batch[0][0]] = batch
-                    yield batch
+            least = work.index(min(work))
+            work[least] += cost
+            if least == rank:
+                yield batch
 
 
 def _chunks(whole: Sequence[Value], size: int) -> list[list[Value]]:
@@ -290,6 +307,11 @@ class Examples:
         position, item = placed
         return position, self.prepare(item)
 
+    def ready(self, batch: list[Placed], *, pin: bool = False) -> "Ready":
+        """A batch in one piece."""
+        ready = replace(_collect([self[placed] for placed in batch]), items=batch)
+        return ready.pin_memory() if pin else ready
+
     def prepare(self, item: Item) -> Example | str:
         """Decode an item's files and write its question; or say in one line why that cannot be."""
         if item.error is not None:
@@ -310,9 +332,10 @@ class Examples:
         return self._inputs.cut(open_location(location, name, max_pixels=self._max_pixels))
 
     def _cut_reference(self, location: Location, name: str) -> torch.Tensor:
-        if self._reference is None or self._reference[0] != location:
-            self._reference = location, self._cut(location, name)
-        return self._reference[1]
+        last = self._reference  # lanes share this object
+        if last is None or last[0] != location:
+            last = self._reference = location, self._cut(location, name)
+        return last[1]
 
 
 @dataclass(frozen=True)

