@@ -205,9 +205,10 @@ def _train_parser(
     name: str, command: Command, function: Callable[..., Any], words: Sequence[str] = ()
 ) -> tuple[Any, Callable[[Any], Any]]:
     """Settings at the top level, so that YAML keys and options read `--optim.epochs 3`."""
-    from harmonyiqa.config import AictTrainSettings, TrainSettings
+    from harmonyiqa.config import AictTrainSettings, TowerTrainSettings, TrainSettings
 
-    settings_class = AictTrainSettings if _stage(words) == "aict" else TrainSettings
+    others = {"aict": AictTrainSettings, "tower": TowerTrainSettings}
+    settings_class = others.get(_stage(words) or "", TrainSettings)
     parser = _new_parser(name, function)
     parser.add_argument("--config", action="config", help="a YAML file: a path, or the name of a shipped one")
     parser.add_argument(

@@ -116,6 +116,9 @@ class PhotoSettings:
         reference_every: each so-many-th batch shows the reference too.
         luts: a file of photographic colour tables (npz: `tables` (L, 17, 17, 17, 3), indexed b, g, r), or none.
         held_out: families of changes that are left out.
+        decoys: the share whose whole photo was changed first, which counts for nothing.
+        reach: how far whole photos are changed, of how far regions are.
+        mildest: severities are even from here to the worst, in CIEDE2000; 0: so that scores are even.
         map_cells: cells along a side of an image token in the map that the model learns to draw.
     """
 
@@ -125,6 +128,9 @@ class PhotoSettings:
     reference_every: int = 3
     luts: str | None = None
     held_out: list[str] = field(default_factory=list)
+    decoys: float = 0.4
+    reach: float = 1.0
+    mildest: float = 0.0
     map_cells: int = 4
 
     def __post_init__(self) -> None:
@@ -219,6 +225,35 @@ class TrainSettings:
     def __post_init__(self) -> None:
         if self.stage == 0 and self.photos is None:
             raise UserError("stage 0 learns from `photos`: name their folder")
+
+
+@dataclass
+class TowerTrainSettings:
+    """One training of a vision tower's stem by itself (one YAML file of `configs/` with `stage: tower`).
+
+    Attributes:
+        stage: says that this comes before all stages of the scorer.
+        out: the run folder.
+        start: the checkpoint to start from; its vision tower has a stem.
+        photos: what it learns from.
+        optim: optimiser and schedule; one epoch is `photos.images` composites.
+        validation: composites of validation photos during training.
+        seed: seeds new weights and what is drawn.
+        max_steps: stop after this many optimiser steps; 0 follows `optim.epochs`.
+    """
+
+    stage: Literal["tower"]
+    out: str
+    start: StartSettings
+    photos: PhotoSettings
+    optim: OptimSettings = field(default_factory=OptimSettings)
+    validation: ValidationSettings = field(default_factory=ValidationSettings)
+    seed: int = 0
+    max_steps: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.validation.max_images:
+            raise UserError("validation.max_images: say how many composites the tower is validated on")
 
 
 @dataclass

@@ -1,6 +1,6 @@
-"""How well predictions agree with people: SRCC, KRCC, PLCC raw, PLCC and RMSE after a logistic fit.
+"""How well predictions agree with people: SRCC, KRCC, PLCC raw, PLCC and RMSE after a logistic fit; and AUC.
 
-Every metric takes two arrays of shape (N,), finite, predictions first. A correlation of a constant array
+Every metric but AUC takes two arrays of shape (N,), finite, predictions first. A correlation of a constant array
 does not exist: that raises ``MetricError`` and is never turned into 0 or NaN. Rank correlations are computed
 on raw predictions only: a fitted curve may fall, and would hide a flipped sign.
 """
@@ -55,6 +55,24 @@ def krcc(pred: ArrayLike, mos: ArrayLike) -> float:
     """
     x, y = _checked(pred, mos)
     return float(stats.kendalltau(x, y, variant="b").statistic)
+
+
+def auc(better: Floats, worse: Floats) -> float:
+    """The chance that one of the better images scores above one of the worse, a tie counting half.
+
+    This is the area under the ROC curve (Hanley and McNeil, Radiology 143, 1982).
+
+    Args:
+        better: scores (n,) of the images that should score high.
+        worse: scores (m,) of those that should score low.
+
+    Raises:
+        MetricError: if one of the two has no image.
+    """
+    if not len(better) or not len(worse):
+        raise MetricError("one of the two kinds has no image")
+    wins = stats.mannwhitneyu(better, worse, method="asymptotic").statistic
+    return float(wins / (len(better) * len(worse)))
 
 
 def plcc(pred: ArrayLike, mos: ArrayLike) -> float:

@@ -22,8 +22,8 @@ from tqdm import tqdm
 from harmonyiqa.color import delta_e_2000, srgb_to_lab
 from harmonyiqa.data.manifest import Manifest, read_manifest
 from harmonyiqa.evaluate.intervals import Interval, draw, interval, resample_means
-from harmonyiqa.evaluate.separation import auc, pairs_within, resample_auc, right
-from harmonyiqa.metrics import Floats, MetricError
+from harmonyiqa.evaluate.separation import pairs_within, resample_auc, right
+from harmonyiqa.metrics import Floats, MetricError, auc
 from harmonyiqa.pipelines.evaluate import load_model, score_manifest
 from harmonyiqa.report.tables import table, write_text
 

@@ -5,8 +5,8 @@
     python scripts/train_bundled.py PHOTOS --out runs/tenth --share 0.1
 
 Everything goes into one folder: `first` (the first weights), `set` (composites in files: what stage 1 reads, and the
-validation images of all stages), `stage0` to `stage2` (run folders), `model` (the result). What is there already is not
-made again; a stage that was cut goes on from its last checkpoint.
+validation images of all stages), `tower` and `stage0` to `stage2` (run folders), `model` (the result). What is there
+already is not made again; a stage that was cut goes on from its last checkpoint.
 """
 
 import shutil
@@ -26,11 +26,13 @@ from harmonyiqa.model.tiny import make_tiny_model
 from harmonyiqa.model.tower import load_imagenet_weights
 from harmonyiqa.synthesize.command import synthesize
 
+STAGES = ("tower", "stage0", "stage1", "stage2")
+
 
 def main(
     photos: str, out: str = "runs/bundled", share: float = 1.0, processes: int = 1, workers: int = 2
 ) -> None:
-    """Train all stages and store the result.
+    """Train the tower and all stages, and store the result.
 
     Args:
         photos: photos and region maps, as for `harmonyiqa data synthesize`; photographic looks are taken from
@@ -48,10 +50,12 @@ def main(
         shutil.rmtree(work / "set", ignore_errors=True)
         synthesize(photos, str(work / "set"), contents=0, workers=workers)
     models: dict[str, Path] = {"start.model": work / "first"}
-    for stage in range(3):
-        folder = work / f"stage{stage}"
-        changes: dict[str, object] = {**models, "out": folder, "data.manifest": work / "set/manifest.csv"}
-        settings = yaml.safe_load(Path(find_config(f"bundled_stage{stage}.yaml")).read_text(encoding="utf-8"))
+    for name in STAGES:
+        folder = work / name
+        settings = yaml.safe_load(Path(find_config(f"bundled_{name}.yaml")).read_text(encoding="utf-8"))
+        changes: dict[str, object] = {**models, "out": folder}
+        if "data" in settings:
+            changes["data.manifest"] = work / "set/manifest.csv"
         if "photos" in settings:
             changes |= {"photos.folder": photos, "photos.images": round(settings["photos"]["images"] * share)}
             luts = Path(photos).parent / "luts/luts17.npz"
@@ -59,16 +63,18 @@ def main(
         else:
             changes["optim.epochs"] = settings["optim"]["epochs"] * share
         if not (folder / "model").exists():
-            train(stage, changes, processes, resume=folder.exists())
-        models = {"start.model": folder / "model", **({"start.head": work / "stage0/model"} if stage else {})}
+            train(name, changes, processes, resume=folder.exists())
+        models = {"start.model": folder / "model"}
+        if name in ("stage0", "stage1"):
+            models["start.head"] = work / "stage0/model"
     store(halfway(work / "stage1/model", work / "stage2/model"), work / "model")
 
 
-def train(stage: int, changes: Mapping[str, object], processes: int, *, resume: bool) -> None:
+def train(name: str, changes: Mapping[str, object], processes: int, *, resume: bool) -> None:
     """One stage, in its own processes."""
-    options = [word for name, value in changes.items() for word in (f"--{name}", str(value))]
+    options = [word for option, value in changes.items() for word in (f"--{option}", str(value))]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
-    command = ["-m", "harmonyiqa.cli", "train", "--config", f"bundled_stage{stage}.yaml", *options]
+    command = ["-m", "harmonyiqa.cli", "train", "--config", f"bundled_{name}.yaml", *options]
     subprocess.run([*launcher, *command, *(["--resume"] if resume else [])], check=True)
 
 

@@ -7,31 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmonyiqa.evaluate.intervals import Resamples
-from harmonyiqa.metrics import Floats, MetricError
+from harmonyiqa.metrics import Floats
 
 Mask = NDArray[np.bool_]
 
 
-def auc(better: Floats, worse: Floats) -> float:
-    """The chance that one of the better images scores above one of the worse, a tie counting half.
-
-    This is the area under the ROC curve (Hanley and McNeil, Radiology 143, 1982).
-
-    Args:
-        better: scores (n,) of the images that should score high.
-        worse: scores (m,) of those that should score low.
-
-    Raises:
-        MetricError: if one of the two has no image.
-    """
-    if not len(better) or not len(worse):
-        raise MetricError("one of the two kinds has no image")
-    scores, is_better = _joined(better, worse)
-    return float(_auc(scores, is_better, np.ones((1, len(scores))))[0])
-
-
 def resample_auc(scores: Floats, better: Mask, worse: Mask, resamples: Resamples) -> Floats:
-    """`auc` of every resample, shape (resamples,); NaN where one of the two kinds was not drawn.
+    """`metrics.auc` of every resample, shape (resamples,); NaN where one of the two kinds was not drawn.
 
     Args:
         scores: (N,).

@@ -30,6 +30,7 @@ LITE0 = (
     (3, 2, 6, 80, 3),
     (5, 1, 6, 112, 3),
     (5, 2, 6, 192, 4),
+    (3, 1, 6, 320, 1),
 )
 
 
@@ -40,12 +41,14 @@ class StemVisionConfig(InternVLVisionConfig):
         stem_width: channels of the first convolution.
         stem_stages: each stage's kernel, stride, expansion, channels and number of blocks.
         stem_taps: the stages whose output is used.
+        stem_mix: 3 x 3 convolutions that mix neighbours in what was joined.
     """
 
     model_type = "harmony_internvl_vision"
     stem_width: int = 32
     stem_stages: list | tuple = LITE0
-    stem_taps: list | tuple = (2, 4, 5)
+    stem_taps: list | tuple = (1, 2, 4, 6)
+    stem_mix: int = 2
 
 
 class StemInternVLConfig(InternVLConfig):
@@ -95,7 +98,7 @@ class InvertedResidual(nn.Module):
 
 
 class Stem(nn.Module):
-    """EfficientNet-Lite's stages; its maps are brought to one grid, normalised and joined."""
+    """EfficientNet-Lite's stages; its maps are brought to one grid, normalised, joined, and neighbours mixed."""
 
     def __init__(self, config: StemVisionConfig) -> None:
         super().__init__()
@@ -115,6 +118,9 @@ class Stem(nn.Module):
         self.stages = nn.ModuleList(stages)
         self.norms = nn.ModuleList(nn.LayerNorm(channels) for channels in found)
         self.projection = nn.Linear(sum(found), config.hidden_size, bias=False)
+        self.mix = nn.ModuleList(
+            nn.Conv2d(config.hidden_size, config.hidden_size, 3, padding=1) for _ in range(config.stem_mix)
+        )
 
     def forward(self, pixels: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
         """(N, 3, H, W) -> (N, rows * columns, width)."""
@@ -126,7 +132,13 @@ class Stem(nn.Module):
                 fine = x.shape[-2] > grid[0]
                 maps.append(F.adaptive_avg_pool2d(x, grid) if fine else F.interpolate(x, grid))
         tokens = [norm(m.flatten(2).transpose(1, 2)) for norm, m in zip(self.norms, maps, strict=True)]
-        return self.projection(torch.cat(tokens, -1))
+        joined = self.projection(torch.cat(tokens, -1))
+        if not self.mix:
+            return joined
+        mixed = joined.mT.unflatten(2, grid)
+        for convolution in self.mix:
+            mixed = F.relu(convolution(mixed))
+        return joined + mixed.flatten(2).mT
 
 
 class StemEmbeddings(InternVLVisionEmbeddings):

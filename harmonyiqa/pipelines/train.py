@@ -4,14 +4,14 @@ import logging
 from dataclasses import asdict
 from pathlib import Path
 
-from harmonyiqa.config import AictTrainSettings, TrainSettings
+from harmonyiqa.config import AictTrainSettings, TowerTrainSettings, TrainSettings
 from harmonyiqa.errors import UserError
 
 logger = logging.getLogger(__name__)
 
 
-def train(settings: TrainSettings | AictTrainSettings, resume: bool = False) -> None:
-    """Train one stage of the scorer, or the harmonizer AICT, on a manifest with a train and a val split.
+def train(settings: TrainSettings | AictTrainSettings | TowerTrainSettings, resume: bool = False) -> None:
+    """Train one stage of the scorer, the stem of its vision tower, or the harmonizer AICT.
 
     Args:
         settings: The run.
@@ -22,6 +22,10 @@ def train(settings: TrainSettings | AictTrainSettings, resume: bool = False) -> 
     """
     if isinstance(settings, AictTrainSettings):
         _train_aict(settings, resume)
+    elif isinstance(settings, TowerTrainSettings):
+        from harmonyiqa.train.tower import train_tower
+
+        train_tower(settings, resume=resume)
     else:
         _train_scorer(settings, resume)
 

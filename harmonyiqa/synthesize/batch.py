@@ -37,6 +37,7 @@ class Recipe:
         reach: how far whole photos are changed, of how far regions are.
         compressed: compressed as JPEG, region and whole.
         families: the changes of a region, equally often.
+        between: severities, equally often; None: so that all scores are equally often.
     """
 
     untouched: float = 0.2
@@ -47,6 +48,7 @@ class Recipe:
     reach: float = 0.5
     compressed: float = 0.5
     families: tuple[str, ...] = tuple(PARAMETRIC | TRANSFER)
+    between: tuple[float, float] | None = None
 
 
 PASTE = -1
@@ -128,7 +130,9 @@ class BatchMaker:
         if unknown:
             raise ValueError(f"unknown family {sorted(unknown)[0]!r}; one of {', '.join(every)}")
         self.families = {name: every[name] for name in self.recipe.families}
-        self._severities = torch.from_numpy(delta_e_quantiles(2048)).to(self.device)
+        low_to_high = self.recipe.between and torch.linspace(*self.recipe.between, 2048)
+        severities = torch.from_numpy(delta_e_quantiles(2048)) if low_to_high is None else low_to_high
+        self._severities = severities.to(self.device)
         sources = bank.sources
         self._of_source = [(sources == s).nonzero().flatten() for s in sources.unique()]
         self._same_class = {int(c): (bank.classes == c).nonzero().flatten() for c in bank.classes.unique()}
@@ -322,17 +326,20 @@ class BatchMaker:
         self, scene: torch.Tensor, layer: torch.Tensor, alpha: torch.Tensor, compressed: torch.Tensor
     ) -> torch.Tensor:
         """The layer over the scene; where wanted the region compressed on its own, and then the whole."""
-        hit = compressed[:, None, None, None]
-        apart = torch.where(hit, self._jpeg(scene + alpha * (layer - scene)), layer)
+        apart = self._jpeg(scene + alpha * (layer - scene), compressed, otherwise=layer)
         image = _quantized(scene + alpha * (apart - scene))
-        return torch.where(hit, self._jpeg(image), image)
+        return self._jpeg(image, compressed, otherwise=image)
 
     def _compress(self, photo: torch.Tensor) -> torch.Tensor:
-        hit = (self._rand(len(photo)) < self.recipe.compressed)[:, None, None, None]
-        return torch.where(hit, self._jpeg(photo), _quantized(photo))
+        hit = self._rand(len(photo)) < self.recipe.compressed
+        return self._jpeg(photo, hit, otherwise=_quantized(photo))
 
-    def _jpeg(self, image: torch.Tensor) -> torch.Tensor:
-        return jpeg(image, self._rand(len(image), 85, 97))
+    def _jpeg(self, image: torch.Tensor, hit: torch.Tensor, *, otherwise: torch.Tensor) -> torch.Tensor:
+        """Images (n, 3, T, T) compressed where `hit` (n,), the others taken from `otherwise`."""
+        quality = self._rand(len(image), 85, 97)
+        found = otherwise.clone()
+        found[hit] = jpeg(image[hit], quality[hit])
+        return found
 
     # --- chance ----------------------------------------------------------------------------------------------------
 

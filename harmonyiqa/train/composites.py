@@ -107,29 +107,48 @@ def composites(
 
     Args:
         settings: which photos and how many composites.
-        cache: where the photos are kept ready; made if it is not there.
+        cache: the folder where photos are kept ready.
         inputs: the model's.
         tile: side of the model's tile in pixels.
         batch_size: composites a batch.
         seed: seeds what is drawn.
         stage: for which stage of training.
     """
+    maker = composite_maker(settings, cache, "train", tile=tile, seed=seed)
+    every, batches = settings.reference_every, settings.images // batch_size
+    grid = math.isqrt(inputs.tokens_per_tile) * settings.map_cells
+    return CompositeDataset(maker, inputs, batches, batch_size, every, grid, stage)
+
+
+def composite_maker(settings: PhotoSettings, cache: Path, split: str, *, tile: int, seed: int) -> BatchMaker:
+    """What makes the composites that `photos` asks for, from the photos of a split.
+
+    Args:
+        settings: which photos and which composites.
+        cache: the folder where photos are kept ready; they are put there if they are not.
+        split: train, val or test.
+        tile: side of the composites in pixels.
+        seed: seeds what is drawn.
+    """
     state = PartialState()
+    path = cache / f"photos_{split}.safetensors"
     with state.main_process_first():
-        if not cache.exists():
-            build_bank(settings.folder, "train", settings.size).save(cache)
-    bank = PhotoBank.load(cache).to(state.device)
+        if not path.exists():
+            build_bank(settings.folder, split, settings.size).save(path)
+    bank = PhotoBank.load(path).to(state.device)
     luts = None
     if settings.luts is not None:
         with np.load(settings.luts) as file:
             tables = torch.from_numpy(file["tables"]).float()
         luts = tables.permute(0, 4, 1, 2, 3).contiguous().to(state.device)
     known = [*PARAMETRIC, *TRANSFER, *(["lut"] if luts is not None else [])]
-    recipe = Recipe(reach=1.0, families=tuple(name for name in known if name not in settings.held_out))
-    maker = BatchMaker(bank, tile, recipe, luts, seed)
-    every, batches = settings.reference_every, settings.images // batch_size
-    grid = math.isqrt(inputs.tokens_per_tile) * settings.map_cells
-    return CompositeDataset(maker, inputs, batches, batch_size, every, grid, stage)
+    recipe = Recipe(
+        decoy=settings.decoys,
+        reach=settings.reach,
+        families=tuple(name for name in known if name not in settings.held_out),
+        between=(settings.mildest, WORST_DELTA_E) if settings.mildest else None,
+    )
+    return BatchMaker(bank, tile, recipe, luts, seed)
 
 
 def one_batch(items: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:

@@ -38,7 +38,7 @@ from transformers import (
 from transformers.integrations import TensorBoardCallback
 
 from harmonyiqa import __version__
-from harmonyiqa.config import AictTrainSettings, TrainSettings
+from harmonyiqa.config import AictTrainSettings, TowerTrainSettings, TrainSettings
 from harmonyiqa.data.manifest import Manifest
 from harmonyiqa.data.split_files import RUN_FILE, split_of, write_split
 from harmonyiqa.errors import UserError
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from harmonyiqa.harmonize.network import AICT
     from harmonyiqa.model.harmonyiqa import HarmonyIQA
 
-RunSettings = TrainSettings | AictTrainSettings
+RunSettings = TrainSettings | AictTrainSettings | TowerTrainSettings
 _SHOWN = (
     "loss",
     "learning_rate",
@@ -58,6 +58,8 @@ _SHOWN = (
     "eval_rmse",
     "eval_unscored",
     "eval_fmse",
+    "eval_auc_medium",
+    "eval_auc_strong",
 )
 _PACKAGES = (
     "torch",
@@ -115,8 +117,11 @@ def environment(settings: RunSettings) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "seed": settings.seed,
         "data_order": "each epoch a permutation drawn from seed and epoch (accelerate's SeedableRandomSampler)",
-        "manifest_sha256": sha256_of(settings.data.manifest),
-    }
+    } | (
+        {}
+        if isinstance(settings, TowerTrainSettings)
+        else {"manifest_sha256": sha256_of(settings.data.manifest)}
+    )
 
 
 def record_split(manifest: Manifest, folder: Path) -> None:
@@ -148,6 +153,7 @@ def arguments(
         own: what one training sets alone.
     """
     optim = settings.optim
+    workers = 0 if isinstance(settings, TowerTrainSettings) else settings.data.workers
     return TrainingArguments(
         output_dir=settings.out,
         seed=settings.seed,
@@ -168,8 +174,8 @@ def arguments(
         greater_is_better=higher_better,
         report_to=[],  # TensorBoard is a callback, with a folder of its own
         remove_unused_columns=False,
-        dataloader_num_workers=settings.data.workers,
-        dataloader_persistent_workers=settings.data.workers > 0,
+        dataloader_num_workers=workers,
+        dataloader_persistent_workers=workers > 0,
         use_cpu=not torch.cuda.is_available(),
         **own,
     )
@@ -186,6 +192,14 @@ def run(trainer: Trainer, checkpoint: Path | None) -> float:
 
 def finish(trainer: Trainer, model: "HarmonyIQA | AICT", folder: Path, seconds: float) -> None:
     """Leave the trained model and the metrics of its best validation in the run folder."""
+    model.save_pretrained(folder / "model")
+    # so that it stays known wherever the model goes
+    shutil.copyfile(folder / RUN_FILE, folder / "model" / RUN_FILE)
+    record_metrics(trainer, folder, seconds)
+
+
+def record_metrics(trainer: Trainer, folder: Path, seconds: float) -> None:
+    """Write down the best validation and how long the run took."""
     best, state = trainer.args.metric_for_best_model, trainer.state
     validations = [h for h in state.log_history if f"eval_{best}" in h]
     metrics = {
@@ -196,9 +210,6 @@ def finish(trainer: Trainer, model: "HarmonyIQA | AICT", folder: Path, seconds: 
         "seconds": round(seconds, 1),
         "best_validation": next((v for v in validations if v["step"] == state.best_global_step), {}),
     }
-    model.save_pretrained(folder / "model")
-    # so that it stays known wherever the model goes
-    shutil.copyfile(folder / RUN_FILE, folder / "model" / RUN_FILE)
     write_json(folder / "metrics.json", metrics)
 
 

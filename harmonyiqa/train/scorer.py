@@ -122,7 +122,7 @@ def _datasets(
     if settings.photos is not None:
         train: ScoreDataset | CompositeDataset = composites(
             settings.photos,
-            Path(settings.out) / "photos.safetensors",
+            Path(settings.out),
             model.inputs,
             tile=model.settings.tile_size,
             batch_size=settings.optim.batch_size,

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from harmonyiqa.evaluate.intervals import draw
-from harmonyiqa.evaluate.separation import auc, pairs_within, resample_auc, right
-from harmonyiqa.metrics import MetricError
+from harmonyiqa.evaluate.separation import pairs_within, resample_auc, right
+from harmonyiqa.metrics import MetricError, auc
 
 scores = st.lists(st.integers(0, 6).map(float), min_size=1, max_size=30).map(np.array)
 

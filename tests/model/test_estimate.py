@@ -91,7 +91,7 @@ def test_learning_from_photos_is_planned_too(tiny_checkpoint, small_pack, tmp_pa
 
     data = composites(
         photos,
-        tmp_path / "photos.safetensors",
+        tmp_path,
         model.inputs,
         tile=32,
         batch_size=optim.batch_size,

@@ -23,7 +23,7 @@ def test_a_model_with_a_stem_is_saved_and_loaded_like_any_other(tmp_path, noise)
     model = start(StartSettings(str(checkpoint), max_tiles=1), TrainableSettings("full", "full"), 2).eval()
     model.save_pretrained(tmp_path / "m")
     again = HarmonyIQA.from_pretrained(tmp_path / "m")
-    assert again.backbone.config.vision_config.stem_taps == [2, 4, 5]
+    assert again.backbone.config.vision_config.stem_taps == [1, 2, 4, 6]
     assert again.score(noise) == model.score(noise)
 
 

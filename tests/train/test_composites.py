@@ -26,12 +26,12 @@ def model(tiny_checkpoint: Path) -> HarmonyIQA:
 
 @pytest.fixture(scope="module")
 def data(small_pack: Path, model: HarmonyIQA, tmp_path_factory: pytest.TempPathFactory) -> CompositeDataset:
-    cache = tmp_path_factory.mktemp("run") / "photos.safetensors"
+    cache = tmp_path_factory.mktemp("run")
     settings = PhotoSettings(
         str(small_pack), images=24, size=48, reference_every=2, held_out=["hue"], map_cells=CELLS
     )
     made = composites(settings, cache, model.inputs, tile=TILE, batch_size=4, seed=1, stage=2)
-    assert cache.exists()
+    assert (cache / "photos_train.safetensors").exists()
     return made
 
 

@@ -1,0 +1,133 @@
+"""The stem of a vision tower learns by itself, and the checkpoint around it stays what it was."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import EvalPrediction
+
+from harmonyiqa import cli
+from harmonyiqa.config import (
+    OptimSettings,
+    PhotoSettings,
+    StartSettings,
+    TowerTrainSettings,
+    ValidationSettings,
+)
+from harmonyiqa.errors import UserError
+from harmonyiqa.model.backbone import load_backbone
+from harmonyiqa.model.tiny import make_tiny_model
+from harmonyiqa.model.tower import Stem, StemVisionConfig
+from harmonyiqa.train.tower import TowerJudge, separation, train_tower
+
+SMALL = ((3, 1, 1, 8, 1), (3, 2, 2, 12, 2), (5, 2, 2, 16, 1))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_model(tmp_path_factory.mktemp("first") / "model", stem=True)
+
+
+@pytest.fixture
+def settings(checkpoint: Path, small_pack: Path, tmp_path: Path) -> TowerTrainSettings:
+    pack = tmp_path / "pack"
+    pack.mkdir()
+    for file in small_pack.iterdir():
+        (pack / file.name).symlink_to(file)
+    table = (small_pack / "photos.csv").read_text()
+    (pack / "photos.csv").unlink()
+    (pack / "photos.csv").write_text(re.sub(r"(pets[04].*),train", r"\1,val", table))
+    return TowerTrainSettings(
+        stage="tower",
+        out=str(tmp_path / "run"),
+        start=StartSettings(str(checkpoint)),
+        photos=PhotoSettings(str(pack), images=24, size=48, mildest=6, decoys=0),
+        optim=OptimSettings(
+            epochs=1, batch_size=4, learning_rate=1e-3, precision="fp32", gradient_checkpointing=False
+        ),
+        validation=ValidationSettings(per_epoch=2, patience=0, max_images=40),
+    )
+
+
+def _weights(folder: Path | str) -> dict[str, torch.Tensor]:
+    return load_backbone(folder, max_tiles=1, dtype=torch.float32).model.state_dict()
+
+
+def test_only_the_stem_learns_and_the_best_one_is_kept(settings: TowerTrainSettings) -> None:
+    train_tower(settings)
+    out = Path(settings.out)
+    before, after = _weights(settings.start.model), _weights(out / "model")
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {name for name in before if ".stem." in name}
+    history = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+    validated = [line for line in history if "eval_auc_strong" in line]
+    assert [line["step"] for line in validated] == [3, 6]
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["best_val_auc_strong"] == max(line["eval_auc_strong"] for line in validated)
+
+
+def test_a_run_goes_on_where_it_stopped(settings: TowerTrainSettings, tmp_path: Path) -> None:
+    train_tower(settings)
+    whole = _weights(Path(settings.out) / "model")
+    (Path(settings.out) / "checkpoint-6" / "complete").unlink()  # as if it had been cut off there
+    train_tower(settings, resume=True)
+    again = _weights(Path(settings.out) / "model")
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+def test_trains_from_the_command_line(settings: TowerTrainSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = f"""train --config bundled_tower.yaml --out {settings.out} --start.model {settings.start.model}
+        --photos.folder {settings.photos.folder} --photos.images 8 --photos.size 48 --optim.batch_size 4
+        --validation.per_epoch 1 --validation.max_images 40"""
+    assert cli.main(words.split()) == 0
+    assert (Path(settings.out) / "model" / "model.safetensors").exists()
+
+
+def test_a_model_without_a_stem_is_refused(settings: TowerTrainSettings, tiny_checkpoint: Path) -> None:
+    with pytest.raises(UserError, match="no convolutional stem"):
+        train_tower(replace(settings, start=StartSettings(str(tiny_checkpoint))))
+
+
+def test_the_judge_learns_which_images_hold_a_patch_and_where() -> None:
+    torch.manual_seed(0)
+    config = StemVisionConfig(hidden_size=16, stem_width=8, stem_stages=SMALL, stem_taps=(1, 2))
+    judge = TowerJudge(Stem(config), 16, 4)
+    optimizer = torch.optim.AdamW(judge.parameters(), 3e-3)
+    for _ in range(60):
+        batch = _patches(16)
+        loss = judge(**batch)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    batch = _patches(64)
+    with torch.no_grad():
+        altered = judge(**batch)["altered"]
+        tokens = judge.stem((batch["images"] - judge.mean) / judge.std, (4, 4))
+        place = judge.parts(tokens)[..., 1].argmax(1)
+    held = batch["severity"] > 0
+    assert altered[held].min() > altered[~held].max()
+    cells = torch.nn.functional.avg_pool2d(batch["alpha"], 8).flatten(1)
+    assert (place == cells.argmax(1))[held].float().mean() > 0.9
+
+
+def _patches(count: int) -> dict[str, torch.Tensor]:
+    """Grey noise, every second image with a bright cell of 8 x 8 pixels."""
+    images = 0.4 + 0.05 * torch.randn(count, 3, 32, 32)
+    alpha = torch.zeros(count, 1, 32, 32)
+    severity = torch.zeros(count)
+    for index in range(0, count, 2):
+        row, column = torch.randint(4, (2,)).tolist()
+        alpha[index, :, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] = 1
+        severity[index] = 15
+    return {"images": (images + 0.4 * alpha).clamp(0, 1), "severity": severity, "alpha": alpha}
+
+
+def test_separation_takes_untouched_images_against_each_bin() -> None:
+    severity = np.array([0.0, 0.2, 7, 8, 13, 20, 4])
+    altered = np.array([-1.0, 0.5, 0.0, 1, 2, 3, -9])
+    found = separation(EvalPrediction(predictions=altered, label_ids=severity))
+    assert found == {"auc_medium": 0.75, "auc_strong": 1.0}
