@@ -76,7 +76,9 @@ POINTS: tuple[Callable[[], None], ...] = (
 )
 
 
-def kill_and_resume(folder: str, model: str, kills: int = 20, seed: int = 0, batch_size: int = 2) -> None:
+def kill_and_resume(
+    folder: str, model: str, kills: int = 20, seed: int = 0, batch_size: int = 2, threads: int = 2
+) -> None:
     """Kill runs at random moments, and once at each of `POINTS`.
 
     Args:
@@ -85,11 +87,12 @@ def kill_and_resume(folder: str, model: str, kills: int = 20, seed: int = 0, bat
         kills: How many at random moments.
         seed: Of the moments.
         batch_size: Images a model call.
+        threads: Calls of the model side by side.
     """
     random.seed(seed)
     loaded = storage.load(model)
     storage.load = lambda *_, **__: loaded  # type: ignore[assignment]
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # or a forked process would wait for threads that it does not have
     with tempfile.TemporaryDirectory() as work:
         whole, out = Path(work, "whole.csv"), Path(work, "out.csv")
 
@@ -98,6 +101,7 @@ def kill_and_resume(folder: str, model: str, kills: int = 20, seed: int = 0, bat
             if pid:
                 return pid
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            torch.set_num_threads(threads)
             if prepare is not None:
                 prepare()
             try:
