@@ -4,7 +4,6 @@ import glob
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from hashlib import blake2b
 from pathlib import Path
 
 from harmonyiqa.data.manifest import Manifest, Row
@@ -34,10 +33,9 @@ class Item:
     error: str | None = None
 
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that change with the names and with the files' sizes and dates."""
-        states = state_of(self.image_path), state_of(self.reference_path)
-        parts = repr((self.image, self.reference, self.error, states))
-        return blake2b(parts.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+        """What changes when the image or its reference does: with the names, all that a row depends on."""
+        own = state_of(self.image_path)
+        return own if self.reference_path is None else f"{own} {state_of(self.reference_path)}"
 
 
 def items_from_manifest(manifest: Manifest, *, no_reference: bool = False) -> list[Item]:

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from glob import escape
+from json.encoder import encode_basestring_ascii
 from pathlib import Path
 from typing import Any
 
@@ -249,9 +250,15 @@ def _read_settings(file: Path) -> dict[str, Any] | None:
 def _line(row: Row) -> bytes:
     """One row; JSON of ASCII alone, so that a line break in a name is none in the file."""
     shown = row.prediction
-    cells = [row.fingerprint, shown.image, shown.reference, shown.score, shown.error]
-    rest = f"{row.position} {json.dumps(cells)}\n".encode("ascii")
+    score = "null" if shown.score is None else repr(shown.score)
+    # what json.dumps writes, in less than half the time: a row a millisecond is not rare
+    cells = f"{_text(row.fingerprint)}, {_text(shown.image)}, {_text(shown.reference)}, {score}, {_text(shown.error)}"
+    rest = f"{row.position} [{cells}]\n".encode("ascii")
     return b"%08x %b" % (zlib.crc32(rest), rest)
+
+
+def _text(value: str | None) -> str:
+    return "null" if value is None else encode_basestring_ascii(value)
 
 
 def _row(position: int, line: bytes, model: str) -> Row:

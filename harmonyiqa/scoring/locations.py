@@ -76,18 +76,18 @@ def known_by(location: Location | None) -> Hashable | None:
     return blake2b(location.data).digest() if isinstance(location, Encoded) else location
 
 
-def state_of(location: Location | None) -> tuple[int | str, ...] | None:
-    """What changes when a file changes: size and date, or a hash of bytes in memory; None where there is none."""
+def state_of(location: Location | None) -> str:
+    """What changes when a file changes: size and date, or a hash of bytes in memory; empty where there is none."""
     if location is None:
-        return None
+        return ""
     if isinstance(location, Encoded):
-        return (blake2b(location.data, digest_size=8).hexdigest(),)
-    inside = (location.offset, location.size) if isinstance(location, Part) else ()
+        return blake2b(location.data, digest_size=8).hexdigest()
+    inside = f"{location.offset:x}.{location.size:x}." if isinstance(location, Part) else ""
     try:
         status = (location.path if isinstance(location, Part) else location).stat()
     except (OSError, ValueError):  # ValueError: a zero byte in the name
-        return None
-    return (*inside, status.st_size, status.st_mtime_ns)
+        return ""
+    return f"{inside}{status.st_size:x}.{status.st_mtime_ns:x}"
 
 
 def _read(part: Part, name: str, max_pixels: int) -> bytes:

@@ -145,7 +145,11 @@ def _check_inputs(journal: Journal, done: Index, source: Source) -> None:
     items = enumerate(source)
     for row in done.rows(""):
         item = next((item for position, item in items if position == row.position), None)
-        if item is not None and item.fingerprint() == row.fingerprint:
+        if item is not None and (item.image, item.reference, item.fingerprint()) == (
+            row.prediction.image,
+            row.prediction.reference,
+            row.fingerprint,
+        ):
             continue
         was, number = row.prediction.image, f"image {row.position + 1:,}"
         detail = f"{was} has another size, date or reference"
