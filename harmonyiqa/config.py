@@ -119,6 +119,8 @@ class PhotoSettings:
         decoys: the share whose whole photo was changed first, which counts for nothing.
         reach: how far whole photos are changed, of how far regions are.
         mildest: severities are even from here to the worst, in CIEDE2000; 0: so that scores are even.
+        blobs: the share of regions that are random blobs of their photos.
+        paired: each batch shows every scene twice, altered and untouched; full-reference questions do not.
         map_cells: cells along a side of an image token in the map that the model learns to draw.
     """
 
@@ -131,6 +133,8 @@ class PhotoSettings:
     decoys: float = 0.4
     reach: float = 1.0
     mildest: float = 0.0
+    blobs: float = 0.0
+    paired: bool = False
     map_cells: int = 4
 
     def __post_init__(self) -> None:
@@ -271,6 +275,8 @@ class ModelSettings:
         mos_mean: mean of the training MOS; the head predicts (MOS - mean) / std.
         mos_std: standard deviation of the training MOS.
         mos_kind: where the training MOS came from: "human", "synthetic", or empty if unknown.
+        blobs: the share of regions that are random blobs of their photos.
+        paired: each batch shows every scene twice, altered and untouched; full-reference questions do not.
         map_cells: cells along a side of an image token in the map of what was altered; 0 without such a map.
         dtype: floating-point type of the stored weights.
         lora: adapter sizes; None without adapters.

@@ -6,7 +6,7 @@ region that fits in colour counts as untouched.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -38,6 +38,8 @@ class Recipe:
         compressed: compressed as JPEG, region and whole.
         families: the changes of a region, equally often.
         between: severities, equally often; None: so that all scores are equally often.
+        blobs: regions that are a random blob of their photo instead.
+        paired: the second half of a batch is the first half's scenes, their regions untouched.
     """
 
     untouched: float = 0.2
@@ -49,6 +51,8 @@ class Recipe:
     compressed: float = 0.5
     families: tuple[str, ...] = tuple(PARAMETRIC | TRANSFER)
     between: tuple[float, float] | None = None
+    blobs: float = 0.0
+    paired: bool = False
 
 
 PASTE = -1
@@ -67,6 +71,7 @@ class Plan:
         decoy: (n,) bool: the whole photo is changed first.
         cropped: (n,) bool: cropped and mirrored.
         compressed: (n,) bool: compressed as JPEG, region and whole.
+        paired: the second half shows the first half's scenes: same regions, same crops, same change of the whole.
     """
 
     regions: torch.Tensor
@@ -77,6 +82,7 @@ class Plan:
     decoy: torch.Tensor
     cropped: torch.Tensor
     compressed: torch.Tensor
+    paired: bool = False
 
 
 @dataclass(frozen=True)
@@ -152,6 +158,9 @@ class BatchMaker:
     def plan(self, n: int, recipe: Recipe | None = None) -> Plan:
         """What the recipe draws."""
         recipe = recipe or self.recipe
+        if recipe.paired:
+            altered = self.plan(n - n // 2, replace(recipe, paired=False, untouched=0.0))
+            return _with_untouched_twins(altered, n, self._rand(n // 2) < recipe.compressed)
         regions, donors = self._draw_regions(n)
         family = self._integers(len(self.families), (n,))
         pasted = self._rand(n) < recipe.paste
@@ -167,14 +176,18 @@ class BatchMaker:
     @torch.no_grad()
     def make(self, plan: Plan) -> Composites:
         """A batch, as the plan says. A paste that would lie outside is a shift of the region itself."""
-        photo, mask = self._crop(plan.regions, plan.cropped)
+        n = len(plan.regions)
+        scenes = n - n // 2 if plan.paired else n
+        photo, mask = self._crop(plan.regions[:scenes], plan.cropped[:scenes])
+        sigma = float(self._rand(1, 0.5, 1.2))
+        scene = self._shift_whole(photo, plan.decoy[:scenes])
+        photo, mask, scene = (torch.cat([x, x[: n - scenes]]) for x in (photo, mask, scene))
         donor_rgb, donor_mask = self._place(plan.donors, mask)
         pasted = plan.family == PASTE
         gone = pasted & (donor_mask.flatten(1).sum(1) < _FEWEST)
         pasted = pasted & ~gone
         hard = torch.where(pasted[:, None, None, None], donor_mask, mask)
-        alpha = _blur(hard, float(self._rand(1, 0.5, 1.2)))
-        scene = self._shift_whole(photo, plan.decoy)
+        alpha = _blur(hard, sigma)
 
         rows, donor_rows = _rows(scene), _rows(donor_rgb)
         inside = self._sample(hard)
@@ -228,7 +241,18 @@ class BatchMaker:
             if attempt == "crop" and bad.any():
                 scale, offset = scale.masked_fill(bad, 1), offset.masked_fill(bad[:, None], 0)
         photo = F.grid_sample(rgb, grid, padding_mode="border", align_corners=False)
+        if self.recipe.blobs:
+            blob = self._rand(n) < self.recipe.blobs
+            found = torch.where(blob[:, None, None, None], self._blobs(n), found)
         return photo.clamp(0, 1), found
+
+    def _blobs(self, n: int) -> torch.Tensor:
+        """Masks (n, 1, T, T) of 0 and 1: where smooth noise is highest, 3-40% of the image."""
+        noise = self._rand(n * 36).view(n, 1, 6, 6)
+        smooth = F.interpolate(noise, (self.size, self.size), mode="bicubic", align_corners=False)
+        share = self._rand(n, 0.03, 0.4)
+        ranks = smooth.flatten(1).argsort(1).argsort(1) / self.size**2
+        return (ranks >= 1 - share[:, None]).float().view_as(smooth)
 
     def _place(self, donors: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The donors' photos and masks, moved and scaled so that each region lies where `mask` has its own."""
@@ -355,6 +379,26 @@ class BatchMaker:
     def _sample(self, mask: torch.Tensor) -> torch.Tensor:
         """(n, K): flat positions of pixels inside each mask (n, 1, T, T)."""
         return torch.multinomial(mask.flatten(1) + 1e-9, _SAMPLE, replacement=True, generator=self.generator)
+
+
+def _with_untouched_twins(altered: Plan, n: int, compressed: torch.Tensor) -> Plan:
+    """A plan of n whose second half leaves the regions of the first as they are."""
+    twins = n - len(altered.regions)
+
+    def twice(values: torch.Tensor, second: torch.Tensor | None = None) -> torch.Tensor:
+        return torch.cat([values, values[:twins] if second is None else second])
+
+    return Plan(
+        regions=twice(altered.regions),
+        donors=twice(altered.donors),
+        family=twice(altered.family, torch.zeros_like(altered.family[:twins])),
+        target=twice(altered.target, torch.zeros_like(altered.target[:twins])),
+        natural=twice(altered.natural),
+        decoy=twice(altered.decoy),
+        cropped=twice(altered.cropped),
+        compressed=twice(altered.compressed, compressed),
+        paired=True,
+    )
 
 
 def _lut_family(luts: torch.Tensor, integers: Callable[..., torch.Tensor]) -> Draw:

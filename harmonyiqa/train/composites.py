@@ -75,7 +75,7 @@ class CompositeDataset(Dataset[dict[str, torch.Tensor]]):
         self.maker.reseed(index)
         full = index % self.every == self.every - 1
         # beside its photo even a fitting object is another one, and no longer a question of colour
-        recipe = replace(self.maker.recipe, paste=0.1, matched=0) if full else None
+        recipe = replace(self.maker.recipe, paste=0.1, matched=0, paired=False) if full else None
         made = self.maker.draw(self.batch_size, recipe)
         pictures = torch.stack([made.reference, made.image] if full else [made.image], 1)
         pixels = (pictures - self.mean.to(pictures.device)) / self.std.to(pictures.device)
@@ -147,6 +147,8 @@ def composite_maker(settings: PhotoSettings, cache: Path, split: str, *, tile: i
         reach=settings.reach,
         families=tuple(name for name in known if name not in settings.held_out),
         between=(settings.mildest, WORST_DELTA_E) if settings.mildest else None,
+        blobs=settings.blobs,
+        paired=settings.paired,
     )
     return BatchMaker(bank, tile, recipe, luts, seed)
 

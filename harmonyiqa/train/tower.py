@@ -59,7 +59,7 @@ def train_tower(settings: TowerTrainSettings, *, resume: bool = False) -> None:
     learnt = composite_maker(settings.photos, folder, "train", tile=tile, seed=seed)
     shown = composite_maker(settings.photos, folder, "val", tile=tile, seed=seed)
     # regions of the photo itself alone: there is a truth for each
-    shown.recipe = replace(shown.recipe, untouched=0.4, paste=0, decoy=0)
+    shown.recipe = replace(shown.recipe, untouched=0.4, paste=0, decoy=0, blobs=0, paired=False)
     steps = math.ceil(settings.photos.images / (size * PartialState().num_processes))
     checkpoint = last_checkpoint(folder) if resume else None
     trainer = WholeCheckpoints(

@@ -131,3 +131,33 @@ def test_looks_are_a_family_of_their_own(bank: PhotoBank) -> None:
     assert ratio == pytest.approx(0.3, abs=0.05)
     with pytest.raises(ValueError, match="unknown family 'lut'"):
         BatchMaker(bank, SIDE, Recipe(families=("lut",)))
+
+
+@pytest.mark.parametrize("n", [16, 17])
+def test_the_second_half_of_pairs_is_the_first_untouched(bank: PhotoBank, n: int) -> None:
+    made = drawn(bank, n, paired=True, decoy=0.5, between=(8, 30))
+    scenes = n - n // 2
+    assert len(made.image) == n
+    assert (made.severity[scenes:] == 0).all()
+    assert (made.severity[:scenes] > 4).float().mean() > 0.8  # not every change reaches far
+    # the photo changed as a whole, or not, in both alike
+    outside = made.alpha[: n // 2].expand(-1, 3, -1, -1) == 0
+    assert torch.equal(made.image[: n // 2][outside], made.image[scenes:][outside])
+    assert torch.equal(made.reference[: n // 2], made.reference[scenes:])
+
+
+def test_severities_between_bounds_are_even(bank: PhotoBank) -> None:
+    maker = BatchMaker(bank, SIDE, Recipe(untouched=0, paste=0, between=(5, 25)))
+    wanted = maker.severities(4000)
+    assert 5 <= wanted.min() < 5.2
+    assert 24.8 < wanted.max() <= 25
+    assert abs(wanted.mean() - 15) < 0.5
+
+
+def test_blobs_cover_3_to_40_percent_in_few_pieces(bank: PhotoBank) -> None:
+    made = drawn(bank, 64, blobs=1.0)
+    share = made.alpha.mean((1, 2, 3))
+    assert ((share > 0.02) & (share < 0.42)).all()
+    assert share.std() > 0.05
+    edges = (made.alpha[..., 1:] - made.alpha[..., :-1]).abs().sum((1, 2, 3)) / SIDE
+    assert edges.max() < 6  # a row of pixels crosses a handful of borders
