@@ -89,6 +89,7 @@ def make_tiny_model(
             "attention_bias": True,
             # from scratch and shallow: 0.1, the value for 24 pretrained layers, starts far too quiet
             "layer_scale_init_value": 1.0,
+            **({"stem_mix": 2} if stem else {}),
         },
         text_config={
             "model_type": language_model,

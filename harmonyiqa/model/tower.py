@@ -48,7 +48,7 @@ class StemVisionConfig(InternVLVisionConfig):
     stem_width: int = 32
     stem_stages: list | tuple = LITE0
     stem_taps: list | tuple = (1, 2, 4, 6)
-    stem_mix: int = 2
+    stem_mix: int = 0
 
 
 class StemInternVLConfig(InternVLConfig):
