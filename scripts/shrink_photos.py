@@ -1,6 +1,6 @@
 """A smaller copy of a photo pack, for a machine that it has to travel to.
 
-    python scripts/shrink_photos.py PHOTOS work/small_photos               # about 40 MB of 167
+    python scripts/shrink_photos.py PHOTOS work/small_photos               # about 42 MiB of 167
     python scripts/train_bundled.py work/small_photos --out runs/bundled
 
 Photos as WebP, region maps without new labels; photos.csv and classes.json go along. Test photos stay behind.
@@ -17,7 +17,7 @@ from tqdm import tqdm
 from harmonyiqa.images import open_rgb
 
 
-def main(photos: str, out: str, side: int = 224, quality: int = 75) -> None:
+def main(photos: str, out: str, side: int = 208, quality: int = 75) -> None:
     """Write the copy and print its size.
 
     Args:
