@@ -236,7 +236,10 @@ def _references(
     """Nine images a reference, with it shared and not; and how far the scores differ at most."""
     tiles = [scorer.inputs.cut(picture) for picture in pictures]
     names = [group for group in range(REFERENCES) for _ in range(IMAGES_PER_REFERENCE)]
-    examples = [scorer.inputs.ask(tiles[index % len(tiles)], tiles[name]) for index, name in enumerate(names)]
+    examples = [
+        scorer.inputs.ask(tiles[index % len(tiles)], tiles[name % len(tiles)])
+        for index, name in enumerate(names)
+    ]
     shapes = [shape_of(example, name) for example, name in zip(examples, names, strict=True)]
     calls = plan(scorer.inputs, shapes, budget)
 
