@@ -1,11 +1,16 @@
 """Small random models and made-up images, shared by all rooms."""
 
+import importlib.util
 import os
+import re
+import sys
+from collections.abc import Callable
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing may be fetched
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +27,24 @@ if TYPE_CHECKING:
 
 settings.register_profile("steady", deadline=None)  # a busy machine is no failure
 settings.load_profile("steady")
+
+
+@pytest.fixture(scope="session")
+def load_script() -> Callable[[str], ModuleType]:
+    """A file of `scripts/` as a module, by its name without suffix; beside it lie those that it imports."""
+    folder = Path(__file__).parents[1] / "scripts"
+    sys.path.append(str(folder))
+
+    def load(name: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module  # dataclasses look their module up
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture(scope="session")
@@ -130,3 +153,20 @@ def small_pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "photos.csv").write_text("\n".join(lines))
     (root / "classes.json").write_text('{"street": ["none"]}')
     return root
+
+
+@pytest.fixture
+def split_pack(small_pack: Path, tmp_path: Path) -> Callable[[str, str], Path]:
+    """The small pack with the photos that a pattern matches in another split."""
+
+    def split(photos: str, name: str) -> Path:
+        pack = tmp_path / "pack"
+        pack.mkdir()
+        for file in small_pack.iterdir():
+            (pack / file.name).symlink_to(file)
+        table = (small_pack / "photos.csv").read_text()
+        (pack / "photos.csv").unlink()
+        (pack / "photos.csv").write_text(re.sub(rf"(?m)^({photos}\..*),train$", rf"\1,{name}", table))
+        return pack
+
+    return split

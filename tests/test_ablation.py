@@ -1,6 +1,5 @@
 """Five rows are trained as the paper's table IV has them; what is finished is not trained again."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -9,7 +8,6 @@ from safetensors.torch import load_file
 
 from harmonyiqa.errors import UserError
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "run_ablation.py"
 CONFIG = """
 stage: {stage}
 out: unused
@@ -21,13 +19,8 @@ validation: {{max_images: 4}}
 
 
 @pytest.fixture
-def ablation():
-    spec = importlib.util.spec_from_file_location("run_ablation", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def ablation(load_script):
+    return load_script("run_ablation")
 
 
 @pytest.mark.slow

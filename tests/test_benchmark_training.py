@@ -1,24 +1,14 @@
 """The benchmark for GPUs runs on a small model without one: every variant trains, every figure is there."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 
 from harmonyiqa.errors import UserError
 from harmonyiqa.model.backbone import read_config
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "benchmark_training.py"
-
 
 @pytest.fixture
-def benchmark():
-    spec = importlib.util.spec_from_file_location("benchmark_training", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def benchmark(load_script):
+    return load_script("benchmark_training")
 
 
 @pytest.mark.slow

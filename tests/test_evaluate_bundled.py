@@ -1,25 +1,12 @@
 """What the bundled model's evaluation adds to areas and pairs: heat maps against regions."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
-
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    spec = importlib.util.spec_from_file_location("evaluate_bundled", SCRIPTS / "evaluate_bundled.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "evaluate_bundled", module)  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+def script(load_script):
+    return load_script("evaluate_bundled")
 
 
 @pytest.mark.parametrize(("shift", "expected"), [(0, 1.0), (2, 1 / 3), (4, 0.0)])

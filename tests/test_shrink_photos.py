@@ -1,6 +1,6 @@
 """A pack that was made smaller is a pack like the one before."""
 
-import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,27 +9,12 @@ from PIL import Image
 
 from harmonyiqa.synthesize.regions import find_photos, read_labels
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "shrink_photos.py"
-
 
 def test_photos_regions_and_splits_go_along_and_test_photos_stay(
-    small_pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    load_script, split_pack: Callable[[str, str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    spec = importlib.util.spec_from_file_location("shrink_photos", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    pack = tmp_path / "pack"
-    pack.mkdir()
-    for file in small_pack.iterdir():
-        (pack / file.name).symlink_to(file)
-    table = (small_pack / "photos.csv").read_text()
-    (pack / "photos.csv").unlink()
-    (pack / "photos.csv").write_text(
-        table.replace("street7.regions.png,street,train", "street7.regions.png,street,test")
-    )
-
+    script = load_script("shrink_photos")
+    pack = split_pack("street7", "test")
     script.main(str(pack), str(tmp_path / "small"), side=24)
     before, after = (find_photos(folder, "all", without_map=True) for folder in (pack, tmp_path / "small"))
     assert [(p.content, p.source, p.split, p.is_class_map) for p in after] == [

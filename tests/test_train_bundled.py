@@ -1,8 +1,5 @@
 """The recipe of the bundled model, as far as it goes without photos: what becomes of the trained stages."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -10,17 +7,10 @@ from harmonyiqa import HarmonyIQA
 from harmonyiqa.config import StartSettings, TrainableSettings
 from harmonyiqa.model.storage import start
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "train_bundled.py"
-
 
 @pytest.fixture
-def recipe():
-    spec = importlib.util.spec_from_file_location("train_bundled", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def recipe(load_script):
+    return load_script("train_bundled")
 
 
 def test_weights_halfway_between_the_stages_ship_in_half_precision(recipe, tiny_checkpoint, tmp_path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import torch
@@ -208,8 +209,7 @@ def batches(
         pin_memory=pin,
     )
     for ready in _guarded(loader):
-        whole = replace(ready, items=in_hand.pop(ready.first))
-        yield lambda whole=whole: whole  # type: ignore[misc]
+        yield partial(replace, ready, items=in_hand.pop(ready.first))
 
 
 def progress(what: str, total: int | None) -> "tqdm[Any]":
@@ -301,7 +301,8 @@ class Examples:
     def __init__(self, inputs: Inputs, max_pixels: int) -> None:
         self._inputs = inputs
         self._max_pixels = max_pixels
-        self._reference: tuple[Location, torch.Tensor] | None = None  # the last: one often serves several
+        # the last of each thread: one often serves several, and lanes must not drop each other's
+        self._references: dict[int, tuple[Location, torch.Tensor]] = {}
 
     def __getitem__(self, placed: Placed) -> tuple[int, Example | str]:
         position, item = placed
@@ -332,9 +333,9 @@ class Examples:
         return self._inputs.cut(open_location(location, name, max_pixels=self._max_pixels))
 
     def _cut_reference(self, location: Location, name: str) -> torch.Tensor:
-        last = self._reference  # lanes share this object
+        last = self._references.get(get_ident())
         if last is None or last[0] != location:
-            last = self._reference = location, self._cut(location, name)
+            last = self._references[get_ident()] = location, self._cut(location, name)
         return last[1]
 
 

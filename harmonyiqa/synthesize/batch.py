@@ -136,8 +136,8 @@ class BatchMaker:
         if unknown:
             raise ValueError(f"unknown family {sorted(unknown)[0]!r}; one of {', '.join(every)}")
         self.families = {name: every[name] for name in self.recipe.families}
-        low_to_high = self.recipe.between and torch.linspace(*self.recipe.between, 2048)
-        severities = torch.from_numpy(delta_e_quantiles(2048)) if low_to_high is None else low_to_high
+        between = self.recipe.between
+        severities = torch.linspace(*between, 2048) if between else torch.from_numpy(delta_e_quantiles(2048))
         self._severities = severities.to(self.device)
         sources = bank.sources
         self._of_source = [(sources == s).nonzero().flatten() for s in sources.unique()]

@@ -5,7 +5,6 @@ goes on as the eyes of the whole model: gradients that come through an untrained
 (docs/bundled_model.md).
 """
 
-import logging
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +27,6 @@ from harmonyiqa.train.composites import composite_maker, one_batch
 from harmonyiqa.train.runs import arguments, callbacks, open_run, record_metrics, run
 from harmonyiqa.train.trainer import WholeCheckpoints, last_checkpoint
 
-log = logging.getLogger(__name__)
 CLEAR = 12.0  # CIEDE2000 from which a region is altered beyond doubt
 _FAINT = 1.0  # below it an image counts as untouched
 

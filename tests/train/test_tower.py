@@ -1,7 +1,7 @@
 """The stem of a vision tower learns by itself, and the checkpoint around it stays what it was."""
 
 import json
-import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,19 +33,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def settings(checkpoint: Path, small_pack: Path, tmp_path: Path) -> TowerTrainSettings:
-    pack = tmp_path / "pack"
-    pack.mkdir()
-    for file in small_pack.iterdir():
-        (pack / file.name).symlink_to(file)
-    table = (small_pack / "photos.csv").read_text()
-    (pack / "photos.csv").unlink()
-    (pack / "photos.csv").write_text(re.sub(r"(pets[04].*),train", r"\1,val", table))
+def settings(checkpoint: Path, split_pack: Callable[[str, str], Path], tmp_path: Path) -> TowerTrainSettings:
     return TowerTrainSettings(
         stage="tower",
         out=str(tmp_path / "run"),
         start=StartSettings(str(checkpoint)),
-        photos=PhotoSettings(str(pack), images=24, size=48, mildest=6, decoys=0),
+        photos=PhotoSettings(str(split_pack("pets[04]", "val")), images=24, size=48, mildest=6, decoys=0),
         optim=OptimSettings(
             epochs=1, batch_size=4, learning_rate=1e-3, precision="fp32", gradient_checkpointing=False
         ),
