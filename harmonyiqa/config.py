@@ -49,12 +49,14 @@ class TrainableSettings:
         vision: the vision encoder: frozen, LoRA, or every weight.
         llm: the language model: frozen, LoRA, or every weight.
         projector: whether the projector's weights are trained.
+        stem: whether a convolutional stem is trained with "vision: full" (`harmonyiqa.model.tower`).
         lora: the adapters of the parts set to "lora".
     """
 
     vision: Part = "lora"
     llm: Part = "lora"
     projector: bool = True
+    stem: bool = True
     lora: LoraSettings = field(default_factory=LoraSettings)
 
 

@@ -56,6 +56,8 @@ def set_trainable(model: nn.Module, trainable: TrainableSettings, stage: int) ->
 
 def learns(name: str, trainable: TrainableSettings, stage: int) -> bool:
     """Whether a parameter of a `HarmonyIQA`, by its name, gets gradients in a stage."""
+    if ".stem." in name and not trainable.stem:
+        return False
     how = {"vision_tower": trainable.vision, "language_model": trainable.llm}
     part = next((p for p in how if f".{p}." in name), None)
     if part is not None:

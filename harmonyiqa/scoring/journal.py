@@ -29,6 +29,7 @@ from harmonyiqa.files import atomic_path, enough_room
 _SYNC_SECONDS = 5.0  # a power cut costs at most the rows of this long; a killed process costs none
 _FILE_BITS = 16  # of a row's address: which file
 _NOWHERE = -1
+_DECODER = json.JSONDecoder()
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,13 +216,16 @@ class Index:
     def rows(self, model: str) -> Iterator[Row]:
         """Every row, in the input's order; `model` is the name that predictions bear."""
         files = [path.open("rb") for path in self._files]
+        ends = [0] * len(files)
         try:
             for position, where in enumerate(self._where):
                 if where != _NOWHERE:
-                    file = files[where & ((1 << _FILE_BITS) - 1)]
-                    if file.tell() != where >> _FILE_BITS:
-                        file.seek(where >> _FILE_BITS)
-                    yield _row(position, file.readline(), model)
+                    number, offset = where & ((1 << _FILE_BITS) - 1), where >> _FILE_BITS
+                    if ends[number] != offset:
+                        files[number].seek(offset)
+                    line = files[number].readline()
+                    ends[number] = offset + len(line)
+                    yield _row(position, line, model)
         finally:
             for file in files:
                 file.close()
@@ -262,8 +266,9 @@ def _text(value: str | None) -> str:
 
 
 def _row(position: int, line: bytes, model: str) -> Row:
-    # a third faster from text than from bytes, whose encoding json would guess
-    fingerprint, image, reference, score, error = json.loads(line.split(b" ", 2)[2].decode("ascii"))
+    # half as long as json.loads, which would guess the encoding and look for blanks around
+    cells, _ = _DECODER.raw_decode(line.split(b" ", 2)[2].decode("ascii"))
+    fingerprint, image, reference, score, error = cells
     return Row(position, fingerprint, Prediction(image, reference, score, model, error))
 
 

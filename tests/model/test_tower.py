@@ -6,6 +6,7 @@ from torch.nn import functional as F
 from harmonyiqa import HarmonyIQA
 from harmonyiqa.config import LoraSettings, StartSettings, TrainableSettings
 from harmonyiqa.model.backbone import IMAGENET_MEAN, IMAGENET_STD
+from harmonyiqa.model.lora import set_trainable
 from harmonyiqa.model.storage import start
 from harmonyiqa.model.tiny import make_tiny_model
 from harmonyiqa.model.tower import InvertedResidual, SameConv, Stem, StemVisionConfig, load_imagenet_weights
@@ -37,6 +38,16 @@ def test_lora_finds_the_layers_above_the_stem(tmp_path) -> None:
     names = [name for name, _ in model.named_parameters() if "lora_" in name]
     assert names
     assert all(".vision_tower.encoder.layer." in name for name in names)
+
+
+def test_the_stem_can_rest_while_the_layers_above_it_learn(tmp_path) -> None:
+    checkpoint = make_tiny_model(tmp_path / "c", stem=True)
+    switches = TrainableSettings("full", "full", stem=False)
+    model = start(StartSettings(str(checkpoint), max_tiles=1), switches, 2)
+    set_trainable(model, switches, 2)
+    resting = {name for name, p in model.named_parameters() if not p.requires_grad}
+    assert resting == {name for name, _ in model.named_parameters() if ".stem." in name}
+    assert resting
 
 
 def test_the_stem_changes_every_token_but_the_first(tmp_path) -> None:
