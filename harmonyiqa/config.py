@@ -242,6 +242,7 @@ class TowerTrainSettings:
         out: the run folder.
         start: the checkpoint to start from; its vision tower has a stem.
         photos: what it learns from.
+        tile: side of the composites in pixels; 0 is the checkpoint's own. Smaller ones are cheaper.
         optim: optimiser and schedule; one epoch is `photos.images` composites.
         validation: composites of validation photos during training.
         seed: seeds new weights and what is drawn.
@@ -252,12 +253,14 @@ class TowerTrainSettings:
     out: str
     start: StartSettings
     photos: PhotoSettings
+    tile: int = 0
     optim: OptimSettings = field(default_factory=OptimSettings)
     validation: ValidationSettings = field(default_factory=ValidationSettings)
     seed: int = 0
     max_steps: int = 0
 
     def __post_init__(self) -> None:
+        _require("tile", self.tile, self.tile >= 0 and self.tile % 32 == 0, "a multiple of 32, or 0")
         if not self.validation.max_images:
             raise UserError("validation.max_images: say how many composites the tower is validated on")
 
@@ -277,8 +280,6 @@ class ModelSettings:
         mos_mean: mean of the training MOS; the head predicts (MOS - mean) / std.
         mos_std: standard deviation of the training MOS.
         mos_kind: where the training MOS came from: "human", "synthetic", or empty if unknown.
-        blobs: the share of regions that are random blobs of their photos.
-        paired: each batch shows every scene twice, altered and untouched; full-reference questions do not.
         map_cells: cells along a side of an image token in the map of what was altered; 0 without such a map.
         dtype: floating-point type of the stored weights.
         lora: adapter sizes; None without adapters.

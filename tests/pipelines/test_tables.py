@@ -1,8 +1,9 @@
 """`harmonyiqa tables` and the script that reproduces them, from files to pages."""
 
-import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -15,8 +16,6 @@ from harmonyiqa.errors import UserError
 from harmonyiqa.evaluate.tables import Cell, Evaluation, Result
 from harmonyiqa.pipelines.tables import tables
 from harmonyiqa.report.tables import to_json, write_text
-
-ROOT = Path(__file__).parents[2]
 
 
 def rows_of(prefix: str, contents: int, reference: str | None = None) -> list[Row]:
@@ -145,15 +144,8 @@ def test_cross_results_that_are_none_are_refused(folder: Path) -> None:
 
 
 @pytest.fixture
-def script():
-    spec = importlib.util.spec_from_file_location(
-        "reproduce_tables", ROOT / "scripts" / "reproduce_tables.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(load_script: Callable[[str], ModuleType]) -> ModuleType:
+    return load_script("reproduce_tables")
 
 
 def test_the_script_goes_from_labels_to_the_page_and_does_no_step_twice(

@@ -1,20 +1,17 @@
 """The benchmark of the service compares it with the engine on the same files."""
 
-import importlib.util
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "benchmark_serve.py"
-
 
 @pytest.mark.slow
-def test_service_and_engine_score_the_same_files(tiny_scorer_folder: Path) -> None:
-    spec = importlib.util.spec_from_file_location("benchmark_serve", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+def test_service_and_engine_score_the_same_files(
+    tiny_scorer_folder: Path, load_script: Callable[[str], ModuleType]
+) -> None:
+    script = load_script("benchmark_serve")
     found = script.benchmark(str(tiny_scorer_folder), clients=[1, 4], images=8, size=48, threads=1, repeats=1)
     assert list(found["service"]) == ["1", "4"]
     one, four = found["service"].values()
