@@ -121,8 +121,9 @@ class PhotoSettings:
         decoys: the share whose whole photo was changed first, which counts for nothing.
         reach: how far whole photos are changed, of how far regions are.
         mildest: severities are even from here to the worst, in CIEDE2000; 0: so that scores are even.
+        pastes: the share in which a region of another photo is laid in.
         blobs: the share of regions that are random blobs of their photos.
-        paired: each batch shows every scene twice, altered and untouched; full-reference questions do not.
+        paired: each batch shows every scene twice, altered and not; full-reference questions do not.
         map_cells: cells along a side of an image token in the map that the model learns to draw.
     """
 
@@ -135,6 +136,7 @@ class PhotoSettings:
     decoys: float = 0.4
     reach: float = 1.0
     mildest: float = 0.0
+    pastes: float = 0.2
     blobs: float = 0.0
     paired: bool = False
     map_cells: int = 4

@@ -39,7 +39,8 @@ class Recipe:
         families: the changes of a region, equally often.
         between: severities, equally often; None: so that all scores are equally often.
         blobs: regions that are a random blob of their photo instead.
-        paired: the second half of a batch is the first half's scenes, their regions untouched.
+        paired: the second half of a batch is the first half's scenes with nothing to see: their regions untouched, or
+            for every other paste the same one, fitting in colour.
     """
 
     untouched: float = 0.2
@@ -160,7 +161,8 @@ class BatchMaker:
         recipe = recipe or self.recipe
         if recipe.paired:
             altered = self.plan(n - n // 2, replace(recipe, paired=False, untouched=0.0))
-            return _with_untouched_twins(altered, n, self._rand(n // 2) < recipe.compressed)
+            compressed, fitting = self._rand(n // 2) < recipe.compressed, self._rand(n // 2) < 0.5
+            return _with_twins(altered, compressed, fitting)
         regions, donors = self._draw_regions(n)
         family = self._integers(len(self.families), (n,))
         pasted = self._rand(n) < recipe.paste
@@ -381,9 +383,10 @@ class BatchMaker:
         return torch.multinomial(mask.flatten(1) + 1e-9, _SAMPLE, replacement=True, generator=self.generator)
 
 
-def _with_untouched_twins(altered: Plan, n: int, compressed: torch.Tensor) -> Plan:
-    """A plan of n whose second half leaves the regions of the first as they are."""
-    twins = n - len(altered.regions)
+def _with_twins(altered: Plan, compressed: torch.Tensor, fitting: torch.Tensor) -> Plan:
+    """A plan with a second half: the first's scenes, untouched, or with its paste fitting in colour."""
+    twins = len(compressed)
+    family = torch.where(fitting & (altered.family[:twins] == PASTE), PASTE, 0)
 
     def twice(values: torch.Tensor, second: torch.Tensor | None = None) -> torch.Tensor:
         return torch.cat([values, values[:twins] if second is None else second])
@@ -391,7 +394,7 @@ def _with_untouched_twins(altered: Plan, n: int, compressed: torch.Tensor) -> Pl
     return Plan(
         regions=twice(altered.regions),
         donors=twice(altered.donors),
-        family=twice(altered.family, torch.zeros_like(altered.family[:twins])),
+        family=twice(altered.family, family),
         target=twice(altered.target, torch.zeros_like(altered.target[:twins])),
         natural=twice(altered.natural),
         decoy=twice(altered.decoy),

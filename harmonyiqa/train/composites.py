@@ -143,6 +143,7 @@ def composite_maker(settings: PhotoSettings, cache: Path, split: str, *, tile: i
         luts = tables.permute(0, 4, 1, 2, 3).contiguous().to(state.device)
     known = [*PARAMETRIC, *TRANSFER, *(["lut"] if luts is not None else [])]
     recipe = Recipe(
+        paste=settings.pastes,
         decoy=settings.decoys,
         reach=settings.reach,
         families=tuple(name for name in known if name not in settings.held_out),

@@ -146,6 +146,17 @@ def test_the_second_half_of_pairs_is_the_first_untouched(bank: PhotoBank, n: int
     assert torch.equal(made.reference[: n // 2], made.reference[scenes:])
 
 
+def test_every_other_paste_has_a_twin_that_fits(bank: PhotoBank) -> None:
+    made = drawn(bank, 128, paired=True, paste=1.0, matched=0.0, decoy=0)
+    first, twin = made.pasted[:64], made.pasted[64:]
+    assert 0.3 < (twin & first).float().sum() / first.sum() < 0.7
+    assert not (twin & ~first).any()
+    assert torch.equal(made.alpha[:64][twin], made.alpha[64:][twin])
+    assert (made.severity[64:] == 0).all()
+    seen = (made.image[64:] != made.reference[64:]).flatten(1).any(1)
+    assert torch.equal(seen, twin)
+
+
 def test_severities_between_bounds_are_even(bank: PhotoBank) -> None:
     maker = BatchMaker(bank, SIDE, Recipe(untouched=0, paste=0, between=(5, 25)))
     wanted = maker.severities(4000)

@@ -4,10 +4,13 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import load_file
 from transformers import EvalPrediction
 
 from harmonyiqa import cli
@@ -18,6 +21,7 @@ from harmonyiqa.config import (
     TowerTrainSettings,
     ValidationSettings,
 )
+from harmonyiqa.data.manifest import Row, write_manifest
 from harmonyiqa.errors import UserError
 from harmonyiqa.model.backbone import load_backbone
 from harmonyiqa.model.tiny import make_tiny_model
@@ -70,6 +74,35 @@ def test_a_run_goes_on_where_it_stopped(settings: TowerTrainSettings, tmp_path: 
     train_tower(settings, resume=True)
     again = _weights(Path(settings.out) / "model")
     assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+def test_a_trained_stem_is_measured_with_its_heads(
+    settings: TowerTrainSettings,
+    tmp_path: Path,
+    load_script: Callable[[str], ModuleType],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    train_tower(settings)
+    script = load_script("evaluate_tower")
+    judge, tile = script.load_judge(Path(settings.out))
+    assert tile == 32
+    kept = load_file(Path(settings.out) / "checkpoint-6" / "model.safetensors")
+    assert all(torch.equal(value, kept[name]) for name, value in judge.state_dict().items())
+
+    rows = []
+    for scene in range(4):
+        for kind, severity, value in (("untouched", 0, 90), ("strong", 20, 160)):
+            name = f"{kind}{scene}.png"
+            Image.new("RGB", (48, 40), (value, 10 * scene, 90)).save(tmp_path / name)
+            extra = {"severity": severity, "source": "made"}
+            rows.append(Row(name, group=kind, method=kind, content=f"{scene}-0", extra=extra))
+    write_manifest(rows, tmp_path / "manifest.csv")
+    assert script.main(settings.out, str(tmp_path), every=2, bootstrap=10) == 0
+    printed = capsys.readouterr().out
+    assert "4 images" in printed
+    assert "untouched / strong" in printed
+    with pytest.raises(UserError, match="not a run of stage tower"):
+        script.load_judge(tmp_path)
 
 
 def test_trains_from_the_command_line(settings: TowerTrainSettings, monkeypatch: pytest.MonkeyPatch) -> None:
