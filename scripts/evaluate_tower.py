@@ -57,11 +57,9 @@ def load_judge(run: Path) -> tuple[TowerJudge, int]:
     if checkpoint is None or not (run / "model").exists():
         raise UserError(f"{run} is not a run of stage tower that came to its end")
     model = load_backbone(str(run / "model"), max_tiles=1, dtype=torch.float32).model
-    vision = model.config.vision_config
-    side = vision.image_size[0] // vision.patch_size[0]
-    judge = TowerJudge(model.model.vision_tower.embeddings.stem, vision.hidden_size, side)
+    judge = TowerJudge.of(model, str(run))
     load_model(judge, Path(checkpoint) / "model.safetensors")
-    return judge.eval(), vision.image_size[0]
+    return judge.eval(), model.config.vision_config.image_size[0]
 
 
 @torch.inference_mode()

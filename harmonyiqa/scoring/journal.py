@@ -26,7 +26,7 @@ from harmonyiqa.data.predictions import Prediction
 from harmonyiqa.errors import UserError
 from harmonyiqa.files import atomic_path, enough_room
 
-_SYNC_SECONDS = 5.0  # a power cut costs at most the rows of this long; a killed process costs none
+_SYNC_SECONDS = 5.0  # a power cut costs at most the rows of this long; a killed process none that came here
 _FILE_BITS = 16  # of a row's address: which file
 _NOWHERE = -1
 _DECODER = json.JSONDecoder()

@@ -106,7 +106,7 @@ def score_to_file(
 
 
 def _record(batches: Iterable[list[Scored]], journal: Journal, model: str) -> None:
-    """Write rows as they come, those of a fast model some at a time: one by one each costs three times as much."""
+    """Write rows as they come, those of a fast model some at a time: each then costs a third less."""
     held: list[Scored] = []
     written = time.monotonic()
 

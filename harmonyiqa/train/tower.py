@@ -8,6 +8,7 @@ goes on as the eyes of the whole model: gradients that come through an untrained
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -47,13 +48,8 @@ def train_tower(settings: TowerTrainSettings, *, resume: bool = False) -> None:
         open_run(settings, resume=resume)
     set_seed(settings.seed)
     backbone = load_backbone(settings.start.model, max_tiles=1, dtype=torch.float32)
-    embeddings = backbone.model.model.vision_tower.embeddings
-    if not isinstance(embeddings, StemEmbeddings):
-        raise UserError(f"{settings.start.model} has no convolutional stem that could be trained by itself")
-    vision = backbone.model.config.vision_config
-    side = vision.image_size[0] // vision.patch_size[0]
-    tile = settings.tile or vision.image_size[0]
-    judge = TowerJudge(embeddings.stem, vision.hidden_size, side)
+    judge = TowerJudge.of(backbone.model, settings.start.model)
+    tile = settings.tile or backbone.model.config.vision_config.image_size[0]
     size, seed = settings.optim.batch_size, settings.seed
     learnt = composite_maker(settings.photos, folder, "train", tile=tile, seed=seed)
     shown = composite_maker(settings.photos, folder, "val", tile=tile, seed=seed)
@@ -98,6 +94,19 @@ class TowerJudge(nn.Module):
         self.whole = nn.Linear(2 * width, 1)
         for name, values in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
             self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
+
+    @classmethod
+    def of(cls, model: Any, name: str) -> Self:
+        """New heads on the stem of an InternVL model, which stays its own.
+
+        Raises:
+            UserError: it has no stem; `name` says which model.
+        """
+        embeddings = model.model.vision_tower.embeddings
+        if not isinstance(embeddings, StemEmbeddings):
+            raise UserError(f"{name} has no convolutional stem that could be trained by itself")
+        vision = model.config.vision_config
+        return cls(embeddings.stem, vision.hidden_size, vision.image_size[0] // vision.patch_size[0])
 
     def forward(
         self, images: torch.Tensor, severity: torch.Tensor, alpha: torch.Tensor
