@@ -1,6 +1,7 @@
 """Images from anywhere to upright 8-bit RGB, safely; masks; and which reference belongs to which image."""
 
 import os
+import stat
 import threading
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -307,9 +308,13 @@ def _open(source: str | Path | BinaryIO, name: str, max_pixels: int) -> Image.Im
 
 
 def _check_file(path: Path) -> None:
-    if not path.is_file():  # a pipe or a device would block or never end
-        raise ImageError(f"{path} is not a file" if path.exists() else f"{path} does not exist")
-    if path.stat().st_size == 0:
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ImageError(f"{path} does not exist") from error
+    if not stat.S_ISREG(status.st_mode):  # a pipe or a device would block or never end
+        raise ImageError(f"{path} is not a file")
+    if status.st_size == 0:
         raise ImageError(f"{path} is an empty file")
 
 

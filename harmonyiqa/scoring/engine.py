@@ -33,15 +33,17 @@ if TYPE_CHECKING:
 
 WINDOW = 512  # items that batches are chosen among
 Placed: TypeAlias = tuple[int, Item]  # an item and its place in the input, from 0
+Made: TypeAlias = tuple[int, str, Example | str]  # what a worker makes: place, fingerprint, example or error
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """An item with its place in the input, and what came of it."""
+    """An item with its place in the input, its fingerprint when it was read, and what came of it."""
 
     position: int
     item: Item
+    fingerprint: str
     outcome: Outcome
 
     def prediction(self, model: str) -> Prediction:
@@ -251,7 +253,10 @@ def choose_batches(
 def _score(caller: Caller, batch: Callable[[], "Ready"]) -> list[Scored]:
     ready = batch()
     outcomes = ready.failed | dict(zip(ready.positions, score_batch(caller, ready), strict=True))
-    return [Scored(position, item, outcomes[position]) for position, item in ready.items]
+    return [
+        Scored(position, item, ready.fingerprints[position], outcomes[position])
+        for position, item in ready.items
+    ]
 
 
 def score_batch(caller: Caller, ready: "Ready") -> list[Outcome]:
@@ -291,7 +296,7 @@ def _chunks(whole: Sequence[Value], size: int) -> list[list[Value]]:
 
 
 class Examples:
-    """What a worker makes of an item: an example, or why there is none.
+    """What a worker makes of an item: its fingerprint, and an example or why there is none.
 
     Args:
         inputs: the model's.
@@ -304,9 +309,10 @@ class Examples:
         # the last of each thread: one often serves several, and lanes must not drop each other's
         self._references: dict[int, tuple[Location, torch.Tensor]] = {}
 
-    def __getitem__(self, placed: Placed) -> tuple[int, Example | str]:
+    def __getitem__(self, placed: Placed) -> Made:
         position, item = placed
-        return position, self.prepare(item)
+        # before the files are read: a run that goes on notices what changed from then on
+        return position, item.fingerprint(), self.prepare(item)
 
     def ready(self, batch: list[Placed], *, pin: bool = False) -> "Ready":
         """A batch in one piece."""
@@ -348,6 +354,7 @@ class Ready:
         positions: the places of those that the model reads, in order.
         examples: what the model reads of them.
         failed: the others, and why.
+        fingerprints: of all of them, by place.
         items: all of them; they stay in the main process.
     """
 
@@ -355,13 +362,14 @@ class Ready:
     positions: list[int]
     examples: list[Example]
     failed: dict[int, Outcome]
+    fingerprints: dict[int, str]
     items: Sequence[Placed] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """On the way out of a worker the tiles are one tensor: each on its own would cost a file handle."""
         questions = [(e.mode, e.question, e.reference_tiles, len(e.pixel_values)) for e in self.examples]
         pixels = torch.cat([e.pixel_values for e in self.examples]) if questions else None
-        return _arrived, (self.first, self.positions, questions, pixels, self.failed)
+        return _arrived, (self.first, self.positions, questions, pixels, self.failed, self.fingerprints)
 
     def pin_memory(self) -> "Ready":
         """The same in memory that a GPU can read while the CPU goes on."""
@@ -375,19 +383,21 @@ def _arrived(
     questions: list[tuple[Any, list[int], int, int]],
     pixels: torch.Tensor | None,
     failed: dict[int, Outcome],
+    fingerprints: dict[int, str],
 ) -> Ready:
     parts = () if pixels is None else pixels.split([tiles for *_, tiles in questions])
     examples = [
         Example(mode, question, part, reference_tiles)
         for (mode, question, reference_tiles, _), part in zip(questions, parts, strict=True)
     ]
-    return Ready(first, positions, examples, failed)
+    return Ready(first, positions, examples, failed, fingerprints)
 
 
-def _collect(results: list[tuple[int, Example | str]]) -> Ready:
-    examples = {position: result for position, result in results if isinstance(result, Example)}
-    failed: dict[int, Outcome] = {p: result for p, result in results if isinstance(result, str)}
-    return Ready(results[0][0], list(examples), list(examples.values()), failed)
+def _collect(made: list[Made]) -> Ready:
+    examples = {position: result for position, _, result in made if isinstance(result, Example)}
+    failed: dict[int, Outcome] = {position: result for position, _, result in made if isinstance(result, str)}
+    fingerprints = {position: fingerprint for position, fingerprint, _ in made}
+    return Ready(made[0][0], list(examples), list(examples.values()), failed, fingerprints)
 
 
 def _guarded(loader: "DataLoader[Ready]") -> Iterator[Ready]:

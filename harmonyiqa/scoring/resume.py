@@ -111,7 +111,7 @@ def _record(batches: Iterable[list[Scored]], journal: Journal, model: str) -> No
     written = time.monotonic()
 
     def write() -> None:
-        journal.append(Row(each.position, each.item.fingerprint(), each.prediction(model)) for each in held)
+        journal.append(Row(each.position, each.fingerprint, each.prediction(model)) for each in held)
         held.clear()
 
     try:

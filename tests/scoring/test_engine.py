@@ -214,11 +214,12 @@ def test_a_worker_sends_a_batch_as_one_tensor(scorer: HarmonyIQA, pictures: Path
     """A tensor is a file handle on the way, and a process has a thousand at most by default."""
     tiles = torch.arange(7 * 3 * 32 * 32, dtype=torch.float32).reshape(7, 3, 32, 32)
     examples = [scorer.inputs.ask(tiles[:1]), scorer.inputs.ask(tiles[1:5], tiles[5:])]
-    sent = engine.Ready(4, [4, 6], examples, {5: "broken"})
+    sent = engine.Ready(4, [4, 6], examples, {5: "broken"}, {4: "a", 5: "", 6: "b"})
     make, given = sent.__reduce__()
     assert sum(isinstance(part, torch.Tensor) for part in given) == 1
     back = make(*given)
     assert (back.first, back.positions, back.failed) == (4, [4, 6], {5: "broken"})
+    assert back.fingerprints == sent.fingerprints
     for mine, theirs in zip(back.examples, examples, strict=True):
         assert (mine.mode, mine.question, mine.reference_tiles) == (
             theirs.mode,
@@ -226,8 +227,8 @@ def test_a_worker_sends_a_batch_as_one_tensor(scorer: HarmonyIQA, pictures: Path
             theirs.reference_tiles,
         )
         assert torch.equal(mine.pixel_values, theirs.pixel_values)
-    make, given = engine.Ready(4, [], [], {4: "broken"}).__reduce__()
-    assert make(*given) == engine.Ready(4, [], [], {4: "broken"})
+    make, given = engine.Ready(4, [], [], {4: "broken"}, {4: ""}).__reduce__()
+    assert make(*given) == engine.Ready(4, [], [], {4: "broken"}, {4: ""})
 
 
 def test_more_images_a_call_than_file_handles(scorer: HarmonyIQA, pictures: Path) -> None:
@@ -248,7 +249,7 @@ def test_more_images_a_call_than_file_handles(scorer: HarmonyIQA, pictures: Path
 def test_batches_wait_in_pinned_memory(scorer: HarmonyIQA, pictures: Path) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no GPU")
-    ready = engine.Ready(0, [0], [scorer.prepare(Image.open(pictures / "a.png"))], {})
+    ready = engine.Ready(0, [0], [scorer.prepare(Image.open(pictures / "a.png"))], {}, {0: "a"})
     [example] = ready.pin_memory().examples
     assert example.pixel_values.is_pinned()
     assert torch.equal(example.pixel_values, ready.examples[0].pixel_values)

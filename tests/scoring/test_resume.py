@@ -129,6 +129,22 @@ def test_what_has_changed_is_named_and_restart_scores_anew(
     assert [Path(row.image).name for row in read_predictions(asked["out"])] == ["a.png", "b.png"]
 
 
+def test_an_image_that_changes_while_it_is_scored_is_not_taken_for_the_one_that_was(
+    asked: dict[str, Any], pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = engine.score_batch
+
+    def changes(caller: Caller, ready: engine.Ready) -> list[engine.Outcome]:
+        outcomes = plain(caller, ready)
+        Image.new("RGB", (50, 50)).save(pictures / "a.png")
+        return outcomes
+
+    monkeypatch.setattr(engine, "score_batch", changes)
+    cut_off(asked, monkeypatch)
+    with pytest.raises(UserError, match=r"a\.png has another size, date or reference"):
+        score(**asked)
+
+
 def test_an_interrupted_run_goes_on_with_the_tokens_that_it_was_planned_for(
     asked: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
