@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import torch
 import yaml
@@ -21,11 +22,17 @@ from jsonargparse import auto_cli
 
 from harmonyiqa import HarmonyIQA
 from harmonyiqa.cli import find_config
+from harmonyiqa.data.manifest import Manifest, read_manifest
 from harmonyiqa.model.backbone import IMAGENET_MEAN, IMAGENET_STD, load_backbone
 from harmonyiqa.model.tiny import make_tiny_model
 from harmonyiqa.model.tower import load_imagenet_weights
 from harmonyiqa.synthesize.command import synthesize
+from harmonyiqa.train.data import ScoreDataset
 
+UNTOUCHED = 75.0  # near the top of HarmonyIQAD's range
+MOST_SPREAD = 3.0
+_RIDGE = 1e-5  # of the mean square of a state
+_BATCH = 32
 STAGES = ("tower", "tower_224", "stage0", "stage1", "stage2")
 
 
@@ -67,7 +74,9 @@ def main(
         models = {"start.model": folder / "model"}
         if name in ("stage0", "stage1"):
             models["start.head"] = work / "stage0/model"
-    store(halfway(work / "stage1/model", work / "stage2/model"), work / "model")
+    model = halfway(work / "stage1/model", work / "stage2/model")
+    calibrate(model, read_manifest(work / "set/manifest.csv"))
+    store(model, work / "model")
 
 
 def train(name: str, changes: Mapping[str, object], processes: int, *, resume: bool) -> None:
@@ -117,6 +126,41 @@ def halfway(sentence: Path, score: Path) -> HarmonyIQA:
     for name, weight in model.backbone.named_parameters():
         weight.lerp_(before[name], 0.5)
     return model
+
+
+@torch.no_grad()
+def calibrate(model: HarmonyIQA, manifest: Manifest, count: int = 1000) -> None:
+    """Spread each mode's scores as the labels are spread, with untouched images in the middle of theirs at `UNTOUCHED`.
+
+    Where a model trained on squared error is unsure it keeps to the mean, without a reference most of all. The score
+    head's last layer takes up the change by ridge regression.
+
+    Args:
+        model: its score head changes.
+        manifest: its validation images are read; those with the highest MOS are the untouched ones.
+        count: of them, at most.
+    """
+    head = model.require_score_head()
+    states: list[torch.Tensor] = []
+    changes: list[torch.Tensor] = []
+    listening = head.register_forward_pre_hook(lambda _, given: states.append(given[0].clone()))
+    modes: tuple[Literal["nr", "fr"], ...] = ("nr", "fr")
+    for mode in modes:
+        data = ScoreDataset(manifest, "val", model.inputs, mode, limit=count)
+        batches = torch.arange(len(data)).split(_BATCH)
+        scores = torch.cat([model.predict(model.collate([data[int(i)].example for i in b])) for b in batches])
+        spread = (data.mos.std() / scores.std()).clamp(1, MOST_SPREAD)
+        untouched = scores[data.mos == data.mos.max()].median()
+        changes.append(UNTOUCHED + spread * (scores - untouched) - scores)
+    listening.remove()
+    seen = head.act(head.linear_1(torch.cat(states))).double()
+    asked = torch.cat(changes).double() / model.settings.mos_std
+    seen_mean, asked_mean = seen.mean(0), asked.mean()
+    seen = seen - seen_mean
+    ridge = _RIDGE * seen.square().sum() / len(seen) * torch.eye(len(seen), dtype=seen.dtype)
+    weights = seen.T @ torch.linalg.solve(seen @ seen.T + ridge, asked - asked_mean)
+    head.linear_2.weight.add_(weights)
+    head.linear_2.bias.add_(asked_mean - seen_mean @ weights)
 
 
 def store(model: HarmonyIQA, folder: Path) -> None:

@@ -5,7 +5,9 @@ import torch
 
 from harmonyiqa import HarmonyIQA
 from harmonyiqa.config import StartSettings, TrainableSettings
+from harmonyiqa.data.manifest import read_manifest
 from harmonyiqa.model.storage import start
+from harmonyiqa.train.data import ScoreDataset
 
 
 @pytest.fixture
@@ -30,3 +32,22 @@ def test_weights_halfway_between_the_stages_ship_in_half_precision(recipe, tiny_
         assert torch.equal(weight, weight.half().to(weight.dtype)), name
     head = stages[1].score_head.state_dict()
     assert all(torch.equal(value, head[name]) for name, value in shipped.score_head.state_dict().items())
+
+
+def test_calibrated_scores_spread_as_the_labels_and_stay_in_order(recipe, scorer, grey_manifest) -> None:
+    """Each mode by itself; the rows with the highest MOS count as untouched."""
+    manifest = read_manifest(grey_manifest)
+    before = {mode: scores_of(scorer, manifest, mode) for mode in ("nr", "fr")}
+    recipe.calibrate(scorer, manifest)
+    for mode, (old, mos) in before.items():
+        new, _ = scores_of(scorer, manifest, mode)
+        top = mos == mos.max()
+        assert new[top].median() == pytest.approx(recipe.UNTOUCHED, abs=0.5), mode
+        spread = min(max(float(mos.std() / old.std()), 1), recipe.MOST_SPREAD)
+        torch.testing.assert_close(new - new.mean(), spread * (old - old.mean()), atol=0.5, rtol=0.1)
+
+
+def scores_of(model, manifest, mode):
+    data = ScoreDataset(manifest, "val", model.inputs, mode)
+    batch = model.collate([data[i].example for i in range(len(data))])
+    return model.predict(batch), data.mos
