@@ -118,6 +118,7 @@ class PhotoSettings:
         reference_every: each so-many-th batch shows the reference too.
         luts: a file of photographic colour tables (npz: `tables` (L, 17, 17, 17, 3), indexed b, g, r), or none.
         held_out: families of changes that are left out.
+        held_out_sources: collections of photos that are left out.
         decoys: the share whose whole photo was changed first, which counts for nothing.
         reach: how far whole photos are changed, of how far regions are.
         mildest: severities are even from here to the worst, in CIEDE2000; 0: so that scores are even.
@@ -133,6 +134,7 @@ class PhotoSettings:
     reference_every: int = 3
     luts: str | None = None
     held_out: list[str] = field(default_factory=list)
+    held_out_sources: list[str] = field(default_factory=list)
     decoys: float = 0.4
     reach: float = 1.0
     mildest: float = 0.0

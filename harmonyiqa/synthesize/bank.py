@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -54,6 +54,13 @@ class PhotoBank:
         photos, values = self.regions[regions].unbind(1)
         labels, values = self.labels[photos], values[:, None, None]
         return torch.where(values == EVERYTHING, labels > 0, labels == values)
+
+    def without(self, names: Iterable[str]) -> Self:
+        """The same bank without the regions of some collections."""
+        left_out = torch.tensor([self.names.index(name) for name in names], dtype=torch.int64)
+        kept = ~torch.isin(self.sources, left_out)
+        parts = {name: getattr(self, name)[kept] for name in ("regions", "classes", "sources")}
+        return replace(self, **parts)
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         return {k: v for k, v in vars(self).items() if isinstance(v, torch.Tensor)}

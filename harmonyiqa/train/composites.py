@@ -129,19 +129,25 @@ def composite_maker(settings: PhotoSettings, cache: Path, split: str, *, tile: i
         split: train, val or test.
         tile: side of the composites in pixels.
         seed: seeds what is drawn.
+
+    Raises:
+        UserError: a family or a collection is held out that is not there, or all are.
     """
     state = PartialState()
     path = cache / f"photos_{split}.safetensors"
     with state.main_process_first():
         if not path.exists():
             build_bank(settings.folder, split, settings.size).save(path)
-    bank = PhotoBank.load(path).to(state.device)
+    bank = PhotoBank.load(path)
+    _check_held_out("held_out_sources", settings.held_out_sources, bank.names)
+    bank = bank.without(settings.held_out_sources).to(state.device)
     luts = None
     if settings.luts is not None:
         with np.load(settings.luts) as file:
             tables = torch.from_numpy(file["tables"]).float()
         luts = tables.permute(0, 4, 1, 2, 3).contiguous().to(state.device)
     known = [*PARAMETRIC, *TRANSFER, *(["lut"] if luts is not None else [])]
+    _check_held_out("held_out", settings.held_out, known)
     recipe = Recipe(
         paste=settings.pastes,
         decoy=settings.decoys,
@@ -152,6 +158,13 @@ def composite_maker(settings: PhotoSettings, cache: Path, split: str, *, tile: i
         paired=settings.paired,
     )
     return BatchMaker(bank, tile, recipe, luts, seed)
+
+
+def _check_held_out(setting: str, names: Sequence[str], known: Sequence[str]) -> None:
+    if unknown := sorted(set(names) - set(known)):
+        raise UserError(f"photos.{setting} names {unknown[0]!r}; there are {', '.join(known)}")
+    if set(names) == set(known):
+        raise UserError(f"photos.{setting} leaves nothing to learn from")
 
 
 def one_batch(items: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:

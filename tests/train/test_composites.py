@@ -11,7 +11,7 @@ from harmonyiqa.errors import UserError
 from harmonyiqa.model.head import MapHead
 from harmonyiqa.model.storage import start
 from harmonyiqa.synthesize.severity import mos_of
-from harmonyiqa.train.composites import CompositeDataset, composites
+from harmonyiqa.train.composites import CompositeDataset, composite_maker, composites
 
 TILE, CELLS, GRID = 32, 2, 4  # the tiny model's tile; 2 x 2 image tokens of 2 x 2 cells
 
@@ -39,6 +39,24 @@ def test_as_many_batches_as_asked_for_and_no_held_out_family(data: CompositeData
     assert len(data) == 6
     assert "hue" not in data.maker.families
     assert "gamma" in data.maker.families
+
+
+def test_a_held_out_collection_is_never_seen(small_pack: Path, tmp_path: Path) -> None:
+    settings = PhotoSettings(str(small_pack), images=8, size=48, held_out_sources=["street"])
+    maker = composite_maker(settings, tmp_path, "train", tile=TILE, seed=0)
+    plan = maker.plan(64)
+    seen = maker.bank.sources[torch.cat([plan.regions, plan.donors])]
+    assert {maker.bank.names[int(source)] for source in seen} == {"pets", "wild"}
+    for held_out, message in (
+        (["sea"], "names 'sea'; there are pets, "),
+        (maker.bank.names, "leaves nothing"),
+    ):
+        with pytest.raises(UserError, match=message):
+            composite_maker(
+                replace(settings, held_out_sources=held_out), tmp_path, "train", tile=TILE, seed=0
+            )
+    with pytest.raises(UserError, match="names 'hues'; there are exposure"):
+        composite_maker(replace(settings, held_out=["hues"]), tmp_path, "train", tile=TILE, seed=0)
 
 
 def test_a_batch_is_the_same_whenever_it_is_made(data: CompositeDataset) -> None:
