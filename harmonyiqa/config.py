@@ -471,6 +471,8 @@ class AictTrainSettings:
         stage: says that this is no stage of the scorer.
         out: the run folder.
         data: the manifest and how it is read.
+        photos: composites to learn from, made while it trains at `photos.size` pixels, instead of the manifest's
+            training split; only shifts of a region have a truth, so that pastes, decoys and pairs count for nothing.
         start: a saved AICT to go on from (a folder, a hub id, or "bundled") instead of new weights; its tables and
             weights must be those of `network`, its resolution need not.
         network: the layout.
@@ -484,6 +486,7 @@ class AictTrainSettings:
     stage: Literal["aict"]
     out: str
     data: AictDataSettings
+    photos: PhotoSettings | None = None
     start: str | None = None
     network: AictSettings = field(default_factory=AictSettings)
     loss: AictLossSettings = field(default_factory=AictLossSettings)

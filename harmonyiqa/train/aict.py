@@ -19,9 +19,10 @@ from harmonyiqa.data.manifest import read_manifest
 from harmonyiqa.errors import UserError
 from harmonyiqa.harmonize.loss import AictLoss
 from harmonyiqa.harmonize.network import AICT
+from harmonyiqa.train.composites import composite_maker
 from harmonyiqa.train.runs import arguments, callbacks, finish, open_run, record_split, run
 from harmonyiqa.train.trainer import WholeCheckpoints, last_checkpoint
-from harmonyiqa.train.triplets import TripletCollator, TripletDataset
+from harmonyiqa.train.triplets import MadeTriplets, TripletCollator, TripletDataset
 
 log = logging.getLogger(__name__)
 _WEIGHTS = "network.safetensors"
@@ -44,14 +45,15 @@ def train_aict(settings: AictTrainSettings, *, resume: bool = False) -> AICT:
         open_run(settings, resume=resume)
     set_seed(settings.seed)
     network = _start(settings)
-    train = TripletDataset(manifest, "train", settings.data, augment=True)
+    train = _made(settings, folder) or TripletDataset(manifest, "train", settings.data, augment=True)
     val = TripletDataset(manifest, "val", settings.data, augment=False, limit=settings.validation.max_images)
     if PartialState().is_main_process:
         record_split(manifest, folder)
         log.info(
-            "%s parameters; %s training and %s validation composites",
+            "%s parameters; %s training %s and %s validation composites",
             f"{sum(p.numel() for p in network.parameters()):,}",
             f"{len(train):,}",
+            "batches" if settings.photos else "composites",
             f"{len(val):,}",
         )
     checkpoint = last_checkpoint(folder) if resume else None
@@ -154,14 +156,23 @@ def _start(settings: AictTrainSettings) -> AICT:
     return network
 
 
+def _made(settings: AictTrainSettings, folder: Path) -> MadeTriplets | None:
+    photos, size = settings.photos, settings.optim.batch_size
+    if photos is None:
+        return None
+    maker = composite_maker(photos, folder, "train", tile=photos.size, seed=settings.seed)
+    return MadeTriplets(maker, photos.images // size, size)
+
+
 def _arguments(settings: AictTrainSettings, items: int) -> TrainingArguments:
     optim, validation = settings.optim, settings.validation
-    per_step = optim.batch_size * optim.accumulation * PartialState().num_processes
+    batch_size = 1 if settings.photos else optim.batch_size  # what is made comes in batches
+    per_step = batch_size * optim.accumulation * PartialState().num_processes
     steps = settings.max_steps or math.ceil(items / per_step * optim.epochs)
     every = max(1, min(steps, round(items / per_step / validation.per_epoch)))
     return arguments(
         settings,
-        batch_size=optim.batch_size,
+        batch_size=batch_size,
         every=every,
         best="fmse",
         higher_better=False,

@@ -1,8 +1,8 @@
-"""Manifest rows as training examples of AICT: composite, mask and real photo, cropped alike."""
+"""Training examples of AICT, composite, mask and real photo: manifest rows, or composites made while it trains."""
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from harmonyiqa.errors import UserError
 from harmonyiqa.harmonize.network import low_resolution
 from harmonyiqa.harmonize.pictures import read_mask
 from harmonyiqa.images import open_rgb
+from harmonyiqa.synthesize.batch import BatchMaker
 
 _TRIES = 10  # crops, until one shows some of the foreground
 
@@ -103,8 +104,34 @@ def _part(length: int, least: float) -> slice:
     return slice(start, start + size)
 
 
+class MadeTriplets(Dataset[list[Triplet]]):
+    """Batches of composites, made when they are asked for; number i is the same whenever and wherever it is made.
+
+    Args:
+        maker: makes them. Only shifts of a photo's own region have a truth: whatever else its recipe says is left out.
+        batches: how many there are.
+        size: images in each.
+    """
+
+    def __init__(self, maker: BatchMaker, batches: int, size: int) -> None:
+        maker.recipe = replace(maker.recipe, untouched=0.1, paste=0, decoy=0, paired=False)
+        self.maker, self.batches, self.size = maker, batches, size
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __getitem__(self, index: int) -> list[Triplet]:
+        self.maker.reseed(index)
+        made = self.maker.draw(self.size)
+        images, masks, reals = (
+            (part * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+            for part in (made.image, made.alpha, made.reference)
+        )
+        return [Triplet(*parts) for parts in zip(images, masks[..., 0], reals, strict=True)]
+
+
 class TripletCollator:
-    """Triplets of any sizes to a batch for `AictLoss`.
+    """Triplets of any sizes, or lists of them, to a batch for `AictLoss`.
 
     Args:
         side: the network's resolution.
@@ -113,12 +140,13 @@ class TripletCollator:
     def __init__(self, side: int) -> None:
         self.side = side
 
-    def __call__(self, items: Sequence[Triplet]) -> dict[str, Any]:
+    def __call__(self, items: Sequence[Triplet | list[Triplet]]) -> dict[str, Any]:
         """Small tensors first, stacked: the training loop counts the images of a batch by the first tensor."""
+        triplets = [t for item in items for t in ([item] if isinstance(item, Triplet) else item)]
         parts = {
-            "images": [t.image for t in items],
-            "masks": [t.mask for t in items],
-            "reals": [t.real for t in items],
+            "images": [t.image for t in triplets],
+            "masks": [t.mask for t in triplets],
+            "reals": [t.real for t in triplets],
         }
         batch: dict[str, Any] = {
             f"small_{name}": torch.cat([low_resolution(part, self.side) for part in values])

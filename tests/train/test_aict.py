@@ -20,13 +20,15 @@ from harmonyiqa.config import (
     AictSettings,
     AictTrainSettings,
     AictValidationSettings,
+    PhotoSettings,
 )
 from harmonyiqa.data.manifest import Row, write_manifest
 from harmonyiqa.errors import UserError
 from harmonyiqa.harmonize.network import AICT
 from harmonyiqa.train.aict import AictTrainer, train_aict
+from harmonyiqa.train.composites import composite_maker
 from harmonyiqa.train.trainer import last_checkpoint
-from harmonyiqa.train.triplets import Triplet, TripletCollator, TripletDataset
+from harmonyiqa.train.triplets import MadeTriplets, Triplet, TripletCollator, TripletDataset
 
 ROOT = Path(__file__).parents[2]
 
@@ -151,6 +153,26 @@ def test_checkpoints_hold_batch_statistics(run) -> None:
     tensors = load_file(checkpoint / "network.safetensors")
     assert tensors.keys() == AICT(AictSettings(low_resolution=16)).state_dict().keys()
     assert tensors["scene.1.running_mean"].abs().max() > 0
+
+
+def test_it_learns_from_composites_made_while_it_trains(dark, small_pack, tmp_path) -> None:
+    photos = PhotoSettings(str(small_pack), images=24, size=32)
+    settings = _settings(dark, tmp_path / "r", photos=photos, optim=AictOptimSettings(batch_size=4, epochs=1))
+    train_aict(settings)
+    assert json.loads((tmp_path / "r/metrics.json").read_text())["steps"] == 6
+    maker = composite_maker(photos, tmp_path / "r", "train", tile=32, seed=0)
+    data = MadeTriplets(maker, batches=8, size=4)
+    for first, again in zip(data[3], data[3], strict=True):
+        assert all(np.array_equal(getattr(first, part), getattr(again, part)) for part in ("image", "real"))
+    batch = TripletCollator(16)([data[0], data[1]])
+    assert batch["small_images"].shape == (8, 3, 16, 16)
+    changed = 0
+    for image, mask, real in zip(batch["images"], batch["masks"], batch["reals"], strict=True):
+        difference = (image.float() - real.float()).abs().mean(0)
+        outside, inside = difference[mask[0] == 0].mean(), difference[mask[0] == 255].mean()
+        assert outside < 8  # JPEG's alone: no change of the whole photo
+        changed += bool(inside > 2 * outside + 2)
+    assert changed >= 4
 
 
 def test_the_rate_is_constant_then_falls_to_zero() -> None:
