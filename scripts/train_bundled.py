@@ -31,7 +31,7 @@ from harmonyiqa.train.data import ScoreDataset
 
 UNTOUCHED = 75.0  # near the top of HarmonyIQAD's range
 MOST_SPREAD = 3.0
-_RIDGE = 1e-5  # of the mean square of a state
+_RIDGE = 1e-3  # of the mean square of a state
 _BATCH = 32
 STAGES = ("tower", "tower_224", "stage0", "stage1", "stage2")
 
@@ -129,11 +129,12 @@ def halfway(sentence: Path, score: Path) -> HarmonyIQA:
 
 
 @torch.no_grad()
-def calibrate(model: HarmonyIQA, manifest: Manifest, count: int = 1000) -> None:
-    """Spread each mode's scores as the labels are spread, with untouched images in the middle of theirs at `UNTOUCHED`.
+def calibrate(model: HarmonyIQA, manifest: Manifest, count: int = 600) -> None:
+    """Spread scores as the labels are spread, with the untouched images of each mode in the middle at `UNTOUCHED`.
 
-    Where a model trained on squared error is unsure it keeps to the mean, without a reference most of all. The score
-    head's last layer takes up the change by ridge regression.
+    Where a model trained on squared error is unsure it keeps to the mean, and without a reference it is less sure: one
+    factor for all scores, and one offset a mode, which the score head's last layer takes up by ridge regression. The
+    order of a mode's scores stays.
 
     Args:
         model: its score head changes.
@@ -142,25 +143,31 @@ def calibrate(model: HarmonyIQA, manifest: Manifest, count: int = 1000) -> None:
     """
     head = model.require_score_head()
     states: list[torch.Tensor] = []
-    changes: list[torch.Tensor] = []
+    scores: list[torch.Tensor] = []
     listening = head.register_forward_pre_hook(lambda _, given: states.append(given[0].clone()))
     modes: tuple[Literal["nr", "fr"], ...] = ("nr", "fr")
     for mode in modes:
         data = ScoreDataset(manifest, "val", model.inputs, mode, limit=count)
         batches = torch.arange(len(data)).split(_BATCH)
-        scores = torch.cat([model.predict(model.collate([data[int(i)].example for i in b])) for b in batches])
-        spread = (data.mos.std() / scores.std()).clamp(1, MOST_SPREAD)
-        untouched = scores[data.mos == data.mos.max()].median()
-        changes.append(UNTOUCHED + spread * (scores - untouched) - scores)
+        scores.append(
+            torch.cat([model.predict(model.collate([data[int(i)].example for i in b])) for b in batches])
+        )
     listening.remove()
+    spread = data.mos.std() / torch.stack([found.var() for found in scores]).mean().sqrt()
+    spread = spread.clamp(1, MOST_SPREAD)
+    untouched = data.mos == data.mos.max()
+    offsets = torch.cat(
+        [(UNTOUCHED - spread * found[untouched].median()).expand_as(found) for found in scores]
+    )
     seen = head.act(head.linear_1(torch.cat(states))).double()
-    asked = torch.cat(changes).double() / model.settings.mos_std
-    seen_mean, asked_mean = seen.mean(0), asked.mean()
+    seen_mean, asked = seen.mean(0), (offsets - offsets.mean()).double()
     seen = seen - seen_mean
     ridge = _RIDGE * seen.square().sum() / len(seen) * torch.eye(len(seen), dtype=seen.dtype)
-    weights = seen.T @ torch.linalg.solve(seen @ seen.T + ridge, asked - asked_mean)
-    head.linear_2.weight.add_(weights)
-    head.linear_2.bias.add_(asked_mean - seen_mean @ weights)
+    weights = seen.T @ torch.linalg.solve(seen @ seen.T + ridge, asked) / model.settings.mos_std
+    mean, std = model.settings.mos_mean, model.settings.mos_std  # scores are head * std + mean
+    constant = (offsets.mean() + (spread - 1) * mean) / std - seen_mean @ weights
+    head.linear_2.weight.mul_(spread).add_(weights)
+    head.linear_2.bias.mul_(spread).add_(constant)
 
 
 def store(model: HarmonyIQA, folder: Path) -> None:
