@@ -16,7 +16,7 @@ import io
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -70,9 +70,10 @@ class Measured:
 
 def main(
     folder: str,
-    models: list[str] | None = None,
+    models: str = "bundled",
     out: str = "results/bundled_test",
     full_reference: bool = False,
+    every: int = 1,
     photos: str | None = None,
     bootstrap: int = 1000,
     seed: int = 0,
@@ -81,20 +82,21 @@ def main(
 
     Args:
         folder: what `make_bundled_test.py` wrote.
-        models: model folders, or `bundled`.
+        models: model folders or `bundled`, with commas between them.
         out: where table.md and table.json go.
         full_reference: score with the untouched photo as reference too.
+        every: only each so-many-th scene.
         photos: the photo pack: trains the baseline that learns.
         bootstrap: resamples behind each interval.
         seed: seed of the resamples.
     """
-    manifest = read_manifest(Path(folder) / "manifest.csv")
+    manifest = some_scenes(read_manifest(Path(folder) / "manifest.csv"), every)
     scores = baselines(manifest)
     if photos is not None:
         scores["boosted trees, mask given"] = boosted_trees(photos, manifest)
     again: dict[str, dict[str, float]] = {}
     overlaps: dict[str, dict[str, Measured]] = {}
-    for name in models or ["bundled"]:
+    for name in models.split(","):
         model = load_model(name)
         again[Path(name).name] = saved_again(model, manifest, seed)
         if model.map_head is not None:
@@ -119,6 +121,12 @@ def main(
     write_text(json.dumps(plain, indent=1) + "\n", str(Path(out) / "table.json"))
     print(text)
     return 0
+
+
+def some_scenes(manifest: Manifest, every: int) -> Manifest:
+    """Each so-many-th scene of a manifest."""
+    scenes = set(sorted({str(row.content) for row in manifest.rows})[::every])
+    return replace(manifest, rows=[row for row in manifest.rows if str(row.content) in scenes])
 
 
 def _plain(cells: dict[str, Measured]) -> dict[str, list[float]]:

@@ -7,12 +7,11 @@ that of `evaluate_bundled.py`.
 """
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from evaluate_bundled import markdown, measure
+from evaluate_bundled import markdown, measure, some_scenes
 from jsonargparse import auto_cli
 from PIL import Image
 from safetensors.torch import load_model
@@ -38,9 +37,7 @@ def main(run: str, folder: str, every: int = 1, size: int = 0, bootstrap: int = 
         bootstrap: resamples behind each interval.
         seed: seed of the resamples.
     """
-    manifest = read_manifest(Path(folder) / "manifest.csv")
-    scenes = set(sorted({str(row.content) for row in manifest.rows})[::every])
-    manifest = replace(manifest, rows=[row for row in manifest.rows if str(row.content) in scenes])
+    manifest = some_scenes(read_manifest(Path(folder) / "manifest.csv"), every)
     judge, tile = load_judge(Path(run))
     scores = judged(judge, manifest, size or tile)
     print(markdown({Path(run).name: measure(manifest, scores, bootstrap, seed)}, manifest))
