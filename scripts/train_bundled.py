@@ -162,9 +162,9 @@ def calibrate(model: HarmonyIQA, manifest: Manifest, count: int = 600) -> None:
     seen = head.act(head.linear_1(torch.cat(states))).double()
     seen_mean, asked = seen.mean(0), (offsets - offsets.mean()).double()
     seen = seen - seen_mean
-    ridge = _RIDGE * seen.square().sum() / len(seen) * torch.eye(len(seen), dtype=seen.dtype)
-    weights = seen.T @ torch.linalg.solve(seen @ seen.T + ridge, asked) / model.settings.mos_std
     mean, std = model.settings.mos_mean, model.settings.mos_std  # scores are head * std + mean
+    ridge = _RIDGE * seen.square().sum() / len(seen) * torch.eye(len(seen), dtype=seen.dtype)
+    weights = seen.T @ torch.linalg.solve(seen @ seen.T + ridge, asked) / std
     constant = (offsets.mean() + (spread - 1) * mean) / std - seen_mean @ weights
     head.linear_2.weight.mul_(spread).add_(weights)
     head.linear_2.bias.mul_(spread).add_(constant)

@@ -45,7 +45,15 @@ def train_aict(settings: AictTrainSettings, *, resume: bool = False) -> AICT:
         open_run(settings, resume=resume)
     set_seed(settings.seed)
     network = _start(settings)
-    train = _made(settings, folder) or TripletDataset(manifest, "train", settings.data, augment=True)
+    train: TripletDataset | MadeTriplets
+    if settings.photos is None:
+        train = TripletDataset(manifest, "train", settings.data, augment=True)
+    else:
+        maker = composite_maker(
+            settings.photos, folder, "train", tile=settings.photos.size, seed=settings.seed
+        )
+        size = settings.optim.batch_size
+        train = MadeTriplets(maker, settings.photos.images // size, size)
     val = TripletDataset(manifest, "val", settings.data, augment=False, limit=settings.validation.max_images)
     if PartialState().is_main_process:
         record_split(manifest, folder)
@@ -154,14 +162,6 @@ def _start(settings: AictTrainSettings) -> AICT:
         )
     network.load_state_dict(saved.state_dict())
     return network
-
-
-def _made(settings: AictTrainSettings, folder: Path) -> MadeTriplets | None:
-    photos, size = settings.photos, settings.optim.batch_size
-    if photos is None:
-        return None
-    maker = composite_maker(photos, folder, "train", tile=photos.size, seed=settings.seed)
-    return MadeTriplets(maker, photos.images // size, size)
 
 
 def _arguments(settings: AictTrainSettings, items: int) -> TrainingArguments:

@@ -114,15 +114,15 @@ class MadeTriplets(Dataset[list[Triplet]]):
     """
 
     def __init__(self, maker: BatchMaker, batches: int, size: int) -> None:
-        maker.recipe = replace(maker.recipe, untouched=0.1, paste=0, decoy=0, paired=False)
         self.maker, self.batches, self.size = maker, batches, size
+        self.recipe = replace(maker.recipe, untouched=0.1, paste=0, decoy=0, paired=False)
 
     def __len__(self) -> int:
         return self.batches
 
     def __getitem__(self, index: int) -> list[Triplet]:
         self.maker.reseed(index)
-        made = self.maker.draw(self.size)
+        made = self.maker.draw(self.size, self.recipe)
         images, masks, reals = (
             (part * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
             for part in (made.image, made.alpha, made.reference)
