@@ -125,6 +125,7 @@ class PhotoSettings:
         pastes: the share in which a region of another photo is laid in.
         blobs: the share of regions that are random blobs of their photos.
         paired: each batch shows every scene twice, altered and not; full-reference questions do not.
+        worn: the share that is made smaller and larger again, with noise and as a poorer JPEG at the end.
         map_cells: cells along a side of an image token in the map that the model learns to draw.
     """
 
@@ -141,6 +142,7 @@ class PhotoSettings:
     pastes: float = 0.2
     blobs: float = 0.0
     paired: bool = False
+    worn: float = 0.0
     map_cells: int = 4
 
     def __post_init__(self) -> None:
@@ -239,7 +241,7 @@ class TrainSettings:
 
 @dataclass
 class TowerTrainSettings:
-    """One training of a vision tower's stem by itself (one YAML file of `configs/` with `stage: tower`).
+    """One training of a vision tower by itself (one YAML file of `configs/` with `stage: tower`).
 
     Attributes:
         stage: says that this comes before all stages of the scorer.

@@ -1,4 +1,4 @@
-"""What the stem alone tells apart on the bundled model's test set, before there is a model around it.
+"""What the vision tower alone tells apart on the bundled model's test set, before there is a model around it.
 
     python scripts/evaluate_tower.py runs/bundled_tower_224 work/bundled_test --every 6
 
@@ -27,7 +27,7 @@ from harmonyiqa.train.trainer import last_checkpoint
 
 
 def main(run: str, folder: str, every: int = 1, size: int = 0, bootstrap: int = 1000, seed: int = 0) -> int:
-    """Measure the stem of a run.
+    """Measure the tower of a run.
 
     Args:
         run: folder of a `stage: tower` run.
@@ -45,7 +45,7 @@ def main(run: str, folder: str, every: int = 1, size: int = 0, bootstrap: int = 
 
 
 def load_judge(run: Path) -> tuple[TowerJudge, int]:
-    """The stem with its heads from the newest checkpoint, and the side of the model's tile.
+    """The tower with its heads from the newest checkpoint, and the side of the model's tile.
 
     Raises:
         UserError: the run has no whole checkpoint, or its model does not lie there.
@@ -69,8 +69,7 @@ def judged(judge: TowerJudge, manifest: Manifest, size: int, batch_size: int = 3
             for row in manifest.rows[start : start + batch_size]
         ]
         pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
-        blank = pixels.new_zeros(len(pixels), 1, size, size)
-        found.append(-judge(pixels, blank[:, 0, 0, 0], blank)["altered"])
+        found.append(-judge.look(pixels)[0])
     return torch.cat(found).double().numpy()
 
 

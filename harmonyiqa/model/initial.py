@@ -5,7 +5,7 @@ the reference. Here that is where training begins; every weight is trained from 
 in docs/bundled_model.md. Related: Trockman and Kolter, "Mimetic initialization of self-attention layers" (ICML 2023).
 
 1. A vision patch begins as its low frequencies in opponent colours, beside a sine-cosine code of its place; the
-   encoder's layers begin almost silent.
+   encoder's layers begin quiet.
 2. In the LLM's first layer an image token attends to the token one reference further up and subtracts it: what
    remains is the difference. Where there was an image token to subtract, a flag is raised.
 3. The first MLP begins as energies (u * silu(u)) of that difference; the second layer looks at flagged tokens first.
@@ -52,8 +52,8 @@ def start_from_differences(model: InternVLForConditionalGeneration, distance: in
 def _patches(vision: Any) -> None:
     """Low cosine frequencies of three opponent colours, and the place, each in dimensions of its own."""
     for layer in vision.encoder.layer:
-        layer.lambda_1.fill_(0.03)
-        layer.lambda_2.fill_(0.03)
+        layer.lambda_1.fill_(0.3)
+        layer.lambda_2.fill_(0.3)
     weight = vision.embeddings.patch_embeddings.projection.weight  # (width, 3, P, P)
     width, _, side, _ = weight.shape
     cosines = _cosines(side, 4)

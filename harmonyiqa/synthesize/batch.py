@@ -41,6 +41,8 @@ class Recipe:
         blobs: regions that are a random blob of their photo instead.
         paired: the second half of a batch is the first half's scenes with nothing to see: their regions untouched, or
             for every other paste the same one, fitting in colour.
+        worn: made smaller and larger again, with noise and as a poorer JPEG at the end, so that what a change of colour
+            leaves behind besides its colour is lost.
     """
 
     untouched: float = 0.2
@@ -54,6 +56,7 @@ class Recipe:
     between: tuple[float, float] | None = None
     blobs: float = 0.0
     paired: bool = False
+    worn: float = 0.0
 
 
 PASTE = -1
@@ -93,6 +96,7 @@ class Composites:
     Attributes:
         image: (n, 3, T, T) in 0..1.
         reference: (n, 3, T, T), the photo.
+        fitting: (n, 3, T, T), the image as it would be without the change; not compressed.
         alpha: (n, 1, T, T), how much of each pixel is the laid-in region.
         severity: (n,) mean CIEDE2000 over the region; 0 untouched.
         pasted: (n,) bool: a region of another photo was laid in.
@@ -100,6 +104,7 @@ class Composites:
 
     image: torch.Tensor
     reference: torch.Tensor
+    fitting: torch.Tensor
     alpha: torch.Tensor
     severity: torch.Tensor
     pasted: torch.Tensor
@@ -205,7 +210,8 @@ class BatchMaker:
         before, after = (below + share * (c - below) for c in (colors, _take(changed, inside)))
         severity = delta_e_2000(srgb_to_lab(_quantized(before)), srgb_to_lab(_quantized(after))).mean(1)
         image = self._lay(scene, _images(changed, self.size), alpha, plan.compressed)
-        return Composites(image, self._compress(photo), alpha, severity, pasted)
+        fitting = scene + alpha * (_images(layer, self.size) - scene)
+        return Composites(self._wear(image), self._compress(photo), fitting, alpha, severity, pasted)
 
     # --- what is drawn ---------------------------------------------------------------------------------------------
 
@@ -244,17 +250,17 @@ class BatchMaker:
                 scale, offset = scale.masked_fill(bad, 1), offset.masked_fill(bad[:, None], 0)
         photo = F.grid_sample(rgb, grid, padding_mode="border", align_corners=False)
         if self.recipe.blobs:
-            blob = self._rand(n) < self.recipe.blobs
-            found = torch.where(blob[:, None, None, None], self._blobs(n), found)
+            blob = (self._rand(n) < self.recipe.blobs).nonzero().flatten()
+            found[blob] = self._blobs(len(blob))
         return photo.clamp(0, 1), found
 
     def _blobs(self, n: int) -> torch.Tensor:
         """Masks (n, 1, T, T) of 0 and 1: where smooth noise is highest, 3-40% of the image."""
         noise = self._rand(n * 36).view(n, 1, 6, 6)
         smooth = F.interpolate(noise, (self.size, self.size), mode="bicubic", align_corners=False)
-        share = self._rand(n, 0.03, 0.4)
-        ranks = smooth.flatten(1).argsort(1).argsort(1) / self.size**2
-        return (ranks >= 1 - share[:, None]).float().view_as(smooth)
+        least = ((1 - self._rand(n, 0.03, 0.4)) * self.size**2).long()[:, None]
+        level = smooth.flatten(1).sort(1).values.gather(1, least)
+        return (smooth >= level[:, :, None, None]).float()
 
     def _place(self, donors: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The donors' photos and masks, moved and scaled so that each region lies where `mask` has its own."""
@@ -355,6 +361,22 @@ class BatchMaker:
         apart = self._jpeg(scene + alpha * (layer - scene), compressed, otherwise=layer)
         image = _quantized(scene + alpha * (apart - scene))
         return self._jpeg(image, compressed, otherwise=image)
+
+    def _wear(self, image: torch.Tensor) -> torch.Tensor:
+        """Some images as they come back after a life on the web."""
+        if not self.recipe.worn:
+            return image
+        chosen = (self._rand(len(image)) < self.recipe.worn).nonzero().flatten()
+        if not len(chosen):
+            return image
+        side = 8 * int(self._integers(self.size // 16 + 1, ())) + self.size // 2
+        small = F.interpolate(image[chosen], (side, side), mode="bilinear", antialias=True)
+        found = F.interpolate(small, (self.size, self.size), mode="bicubic", align_corners=False)
+        noise = torch.randn(found.shape, generator=self.generator, device=self.device)
+        found = (found + self._rand(len(chosen), 0, 0.02)[:, None, None, None] * noise).clamp(0, 1)
+        worn = image.clone()
+        worn[chosen] = jpeg(found, self._rand(len(chosen), 60, 95))
+        return worn
 
     def _compress(self, photo: torch.Tensor) -> torch.Tensor:
         hit = self._rand(len(photo)) < self.recipe.compressed

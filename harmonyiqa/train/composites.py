@@ -156,6 +156,7 @@ def composite_maker(settings: PhotoSettings, cache: Path, split: str, *, tile: i
         between=(settings.mildest, WORST_DELTA_E) if settings.mildest else None,
         blobs=settings.blobs,
         paired=settings.paired,
+        worn=settings.worn,
     )
     return BatchMaker(bank, tile, recipe, luts, seed)
 

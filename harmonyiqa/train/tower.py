@@ -1,7 +1,7 @@
-"""Learning to see before learning to speak: the stem of a small model's vision tower is trained by itself.
+"""Learning to see before learning to speak: a small model's vision tower is trained by itself.
 
-A head on the stem's tokens says whether a composite was altered, another says where. Both are thrown away, and the stem
-goes on as the eyes of the whole model: gradients that come through an untrained LLM would teach it far less an image
+Heads on its tokens say whether a composite was altered, where, and which way. They are thrown away, and the tower goes
+on as the eyes of the whole model: gradients that come through an untrained LLM would teach it far less an image
 (docs/bundled_model.md).
 """
 
@@ -18,11 +18,12 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 from transformers import EvalPrediction, TrainingArguments, set_seed
 
+from harmonyiqa.color import srgb_to_lab
 from harmonyiqa.config import TowerTrainSettings
 from harmonyiqa.errors import UserError
 from harmonyiqa.metrics import auc
 from harmonyiqa.model.backbone import IMAGENET_MEAN, IMAGENET_STD, load_backbone
-from harmonyiqa.model.tower import Stem, StemEmbeddings
+from harmonyiqa.model.tower import StemVisionModel
 from harmonyiqa.synthesize.batch import BatchMaker, Composites
 from harmonyiqa.train.composites import composite_maker, one_batch
 from harmonyiqa.train.runs import arguments, callbacks, open_run, record_metrics, run
@@ -30,10 +31,11 @@ from harmonyiqa.train.trainer import WholeCheckpoints, last_checkpoint
 
 CLEAR = 12.0  # CIEDE2000 from which a region is altered beyond doubt
 _FAINT = 1.0  # below it an image counts as untouched
+_TURN = 10.0  # CIELAB units; a change so far is one unit of what the tower says of its direction
 
 
 def train_tower(settings: TowerTrainSettings, *, resume: bool = False) -> None:
-    """Train the stem and leave the start model with it in `<out>/model`.
+    """Train the vision tower and leave the start model with it in `<out>/model`.
 
     Args:
         settings: the run.
@@ -75,60 +77,81 @@ def train_tower(settings: TowerTrainSettings, *, resume: bool = False) -> None:
 
 
 class TowerJudge(nn.Module):
-    """A stem with two heads: whether an image was altered, and where.
+    """A vision tower with three heads: whether an image was altered, where, and which way.
 
     Args:
-        stem: of a vision tower.
-        width: of its tokens.
-        side: tokens along a side.
+        tower: with a stem; its side in tokens follows the images'.
     """
 
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self, stem: Stem, width: int, side: int) -> None:
+    def __init__(self, tower: StemVisionModel) -> None:
         super().__init__()
-        self.stem = stem
-        self.side = side
+        self.tower = tower
+        width = tower.config.hidden_size
+        self.norm = nn.LayerNorm(width)
         self.parts = nn.Linear(width, 2)  # of each token: how much it counts, and whether it was altered
+        self.ways = nn.Linear(width, 3)  # of each token: by how much, in CIELAB
         self.whole = nn.Linear(2 * width, 1)
         for name, values in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
             self.register_buffer(name, torch.tensor(values).view(3, 1, 1), persistent=False)
 
     @classmethod
     def of(cls, model: Any, name: str) -> Self:
-        """New heads on the stem of an InternVL model, which stays its own.
+        """New heads on the tower of an InternVL model, which stays its own.
 
         Raises:
-            UserError: it has no stem; `name` says which model.
+            UserError: the tower has no stem; `name` says which model.
         """
-        embeddings = model.model.vision_tower.embeddings
-        if not isinstance(embeddings, StemEmbeddings):
+        tower = model.model.vision_tower
+        if not isinstance(tower, StemVisionModel):
             raise UserError(f"{name} has no convolutional stem that could be trained by itself")
-        vision = model.config.vision_config
-        return cls(embeddings.stem, vision.hidden_size, vision.image_size[0] // vision.patch_size[0])
+        return cls(tower)
+
+    def look(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What the heads say of images (N, 3, T, T) in 0..1.
+
+        Returns:
+            Logits (N,), altered or not; logits (N, G, G), altered here or not; (N, 3, G, G), the change in `_TURN`.
+        """
+        tokens = self.norm(self.tower((images - self.mean) / self.std).last_hidden_state[:, 1:])
+        counts, where = self.parts(tokens).unbind(2)
+        seen = (counts.softmax(1)[:, :, None] * tokens).sum(1)
+        altered = self.whole(torch.cat([seen, tokens.mean(1)], 1)).squeeze(1)
+        grid = (math.isqrt(tokens.shape[1]),) * 2
+        return altered, where.unflatten(1, grid), self.ways(tokens).mT.unflatten(2, grid)
 
     def forward(
-        self, images: torch.Tensor, severity: torch.Tensor, alpha: torch.Tensor
+        self, images: torch.Tensor, severity: torch.Tensor, alpha: torch.Tensor, fitting: torch.Tensor
     ) -> dict[str, torch.Tensor]:
-        """Cross-entropy of both heads.
+        """Cross-entropy of whether and where, and a robust error of the way.
 
         Args:
             images: (N, 3, T, T) in 0..1.
             severity: (N,) mean CIEDE2000 over the region.
             alpha: (N, 1, T, T), the region.
+            fitting: (N, 3, T, T), the images without the change.
 
         Returns:
             `loss`, and `altered` (N,), logits.
         """
-        tokens = self.stem((images - self.mean) / self.std, (self.side, self.side))
-        counts, where = self.parts(tokens).unbind(2)
-        seen = (counts.softmax(1)[:, :, None] * tokens).sum(1)
-        altered = self.whole(torch.cat([seen, tokens.mean(1)], 1)).squeeze(1)
+        altered, where, ways = self.look(images)
+        grid = where.shape[1:]
         truth = (severity / CLEAR).clamp(max=1)
-        map_truth = F.adaptive_avg_pool2d(alpha, self.side).flatten(1) * truth[:, None]
-        map_loss = F.binary_cross_entropy_with_logits(where, map_truth, weight=1 + 3 * map_truth)
-        return {"loss": F.binary_cross_entropy_with_logits(altered, truth) + map_loss, "altered": altered}
+        where_truth = F.adaptive_avg_pool2d(alpha, grid).squeeze(1) * truth[:, None, None]
+        ways_truth = (_cells(images, grid) - _cells(fitting, grid)) / _TURN
+        losses = (
+            F.binary_cross_entropy_with_logits(altered, truth),
+            F.binary_cross_entropy_with_logits(where, where_truth, weight=1 + 3 * where_truth),
+            F.smooth_l1_loss(ways, ways_truth),
+        )
+        return {"loss": torch.stack(losses).sum(), "altered": altered}
+
+
+def _cells(images: torch.Tensor, grid: torch.Size) -> torch.Tensor:
+    """CIELAB of the mean colour of each cell: (N, 3, T, T) in 0..1 -> (N, 3, G, G)."""
+    return srgb_to_lab(F.adaptive_avg_pool2d(images, grid).movedim(1, 3)).movedim(3, 1)
 
 
 class Pictures(Dataset[dict[str, torch.Tensor]]):
@@ -150,7 +173,12 @@ class Pictures(Dataset[dict[str, torch.Tensor]]):
         """One batch as `TowerJudge.forward` wants it."""
         self.maker.reseed(index)
         made: Composites = self.maker.draw(self.size)
-        return {"images": made.image, "severity": made.severity, "alpha": made.alpha}
+        return {
+            "images": made.image,
+            "severity": made.severity,
+            "alpha": made.alpha,
+            "fitting": made.fitting,
+        }
 
 
 def separation(prediction: EvalPrediction) -> dict[str, float]:

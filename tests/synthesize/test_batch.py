@@ -172,3 +172,25 @@ def test_blobs_cover_3_to_40_percent_in_few_pieces(bank: PhotoBank) -> None:
     assert share.std() > 0.05
     edges = (made.alpha[..., 1:] - made.alpha[..., :-1]).abs().sum((1, 2, 3)) / SIDE
     assert edges.max() < 6  # a row of pixels crosses a handful of borders
+
+
+def test_fitting_is_the_image_without_the_change(bank: PhotoBank) -> None:
+    made = drawn(bank, paste=0.5, matched=0.0, decoy=0.5)
+    outside = made.alpha.expand(-1, 3, -1, -1) == 0
+    assert (made.image - made.fitting)[outside].abs().max() < 0.003  # 8 bit
+    apart = delta_e_2000(*(srgb_to_lab(x.permute(0, 2, 3, 1)) for x in (made.image, made.fitting)))
+    inside = torch.stack([d[a > 0.5].mean() for d, a in zip(apart, made.alpha[:, 0], strict=True)])
+    assert (inside - made.severity).abs().median() < 0.7
+    untouched = drawn(bank, untouched=1, paste=0.5)
+    assert (untouched.image - untouched.fitting).abs().max() < 0.003
+
+
+def test_worn_images_lose_fine_detail_and_keep_their_colours(bank: PhotoBank) -> None:
+    clean, worn = (drawn(bank, untouched=1, worn=share) for share in (0.0, 1.0))
+    assert torch.equal(clean.alpha, worn.alpha)
+    assert (clean.image.mean((2, 3)) - worn.image.mean((2, 3))).abs().max() < 0.02
+    changed = (clean.image != worn.image).flatten(1).any(1)
+    assert changed.all()
+    half = drawn(bank, untouched=1, worn=0.5)
+    share = (clean.image != half.image).flatten(1).any(1).float().mean()
+    assert 0.2 < share < 0.8

@@ -1,4 +1,4 @@
-"""The stem of a vision tower learns by itself, and the checkpoint around it stays what it was."""
+"""A vision tower learns by itself, and the checkpoint around it stays what it was."""
 
 import json
 from collections.abc import Callable
@@ -25,7 +25,7 @@ from harmonyiqa.data.manifest import Row, write_manifest
 from harmonyiqa.errors import UserError
 from harmonyiqa.model.backbone import load_backbone
 from harmonyiqa.model.tiny import make_tiny_model
-from harmonyiqa.model.tower import Stem, StemVisionConfig
+from harmonyiqa.model.tower import StemVisionConfig, StemVisionModel
 from harmonyiqa.train.tower import TowerJudge, separation, train_tower
 
 SMALL = ((3, 1, 1, 8, 1), (3, 2, 2, 12, 2), (5, 2, 2, 16, 1))
@@ -54,12 +54,12 @@ def _weights(folder: Path | str) -> dict[str, torch.Tensor]:
     return load_backbone(folder, max_tiles=1, dtype=torch.float32).model.state_dict()
 
 
-def test_only_the_stem_learns_and_the_best_one_is_kept(settings: TowerTrainSettings) -> None:
+def test_only_the_tower_learns_and_the_best_one_is_kept(settings: TowerTrainSettings) -> None:
     train_tower(settings)
     out = Path(settings.out)
     before, after = _weights(settings.start.model), _weights(out / "model")
     changed = {name for name in before if not torch.equal(before[name], after[name])}
-    assert changed == {name for name in before if ".stem." in name}
+    assert changed == {name for name in before if ".vision_tower." in name}
     history = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
     validated = [line for line in history if "eval_auc_strong" in line]
     assert [line["step"] for line in validated] == [3, 6]
@@ -118,12 +118,23 @@ def test_a_model_without_a_stem_is_refused(settings: TowerTrainSettings, tiny_ch
         train_tower(replace(settings, start=StartSettings(str(tiny_checkpoint))))
 
 
-def test_the_judge_learns_which_images_hold_a_patch_and_where() -> None:
+def test_the_judge_learns_which_images_hold_a_patch_where_and_which_way() -> None:
     torch.manual_seed(0)
-    config = StemVisionConfig(hidden_size=16, stem_width=8, stem_stages=SMALL, stem_taps=(1, 2))
-    judge = TowerJudge(Stem(config), 16, 4)
+    config = StemVisionConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        image_size=[32, 32],
+        patch_size=[8, 8],
+        stem_width=8,
+        stem_stages=SMALL,
+        stem_taps=(1, 2),
+        attn_implementation="sdpa",
+    )
+    judge = TowerJudge(StemVisionModel(config))
     optimizer = torch.optim.AdamW(judge.parameters(), 3e-3)
-    for _ in range(60):
+    for _ in range(80):
         batch = _patches(16)
         loss = judge(**batch)["loss"]
         optimizer.zero_grad()
@@ -131,25 +142,33 @@ def test_the_judge_learns_which_images_hold_a_patch_and_where() -> None:
         optimizer.step()
     batch = _patches(64)
     with torch.no_grad():
-        altered = judge(**batch)["altered"]
-        tokens = judge.stem((batch["images"] - judge.mean) / judge.std, (4, 4))
-        place = judge.parts(tokens)[..., 1].argmax(1)
+        altered, where, ways = judge.look(batch["images"])
     held = batch["severity"] > 0
     assert altered[held].min() > altered[~held].max()
     cells = torch.nn.functional.avg_pool2d(batch["alpha"], 8).flatten(1)
-    assert (place == cells.argmax(1))[held].float().mean() > 0.9
+    place = cells.argmax(1)
+    assert (where.flatten(1).argmax(1) == place)[held].float().mean() > 0.9
+    # brighter by far, and of no other hue
+    lighter, *turned = (ways.flatten(2)[held, :, place[held]].mean(0) * 10).tolist()
+    assert lighter > 10
+    assert max(map(abs, turned)) < 0.2 * lighter
 
 
 def _patches(count: int) -> dict[str, torch.Tensor]:
     """Grey noise, every second image with a bright cell of 8 x 8 pixels."""
-    images = 0.4 + 0.05 * torch.randn(count, 3, 32, 32)
+    images = 0.4 + 0.05 * torch.randn(count, 1, 32, 32).expand(-1, 3, -1, -1)
     alpha = torch.zeros(count, 1, 32, 32)
     severity = torch.zeros(count)
     for index in range(0, count, 2):
         row, column = torch.randint(4, (2,)).tolist()
         alpha[index, :, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] = 1
         severity[index] = 15
-    return {"images": (images + 0.4 * alpha).clamp(0, 1), "severity": severity, "alpha": alpha}
+    return {
+        "images": (images + 0.4 * alpha).clamp(0, 1),
+        "severity": severity,
+        "alpha": alpha,
+        "fitting": images.clamp(0, 1),
+    }
 
 
 def test_separation_takes_untouched_images_against_each_bin() -> None:
