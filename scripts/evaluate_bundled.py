@@ -37,7 +37,8 @@ from harmonyiqa.metrics import Floats, MetricError, auc
 from harmonyiqa.pipelines.evaluate import load_model, score_manifest
 from harmonyiqa.report.tables import table, write_text
 from harmonyiqa.synthesize.bank import build_bank
-from harmonyiqa.synthesize.batch import BatchMaker, Recipe
+from harmonyiqa.synthesize.batch import BatchMaker
+from harmonyiqa.synthesize.recipe import Recipe
 
 GAP = 3.0  # CIEDE2000 by which two images of a pair must differ
 # measure -> kinds that should score high, kinds that should score low
@@ -160,8 +161,7 @@ def boosted_trees(photos: str, manifest: Manifest) -> Floats:
     maker = BatchMaker(build_bank(photos, "train", _LEARNT), _LEARNT, Recipe(untouched=0.4, paste=0))
     seen, altered = [], []
     for number in tqdm(range(_COMPOSITES // 32), "boosted trees", unit="batch"):
-        maker.reseed(number)
-        made = maker.draw(32)
+        made = maker.batch(number, 32)
         for image, alpha in zip(
             made.image.permute(0, 2, 3, 1).numpy(), made.alpha[:, 0].numpy(), strict=True
         ):

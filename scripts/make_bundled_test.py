@@ -22,7 +22,8 @@ from tqdm import tqdm
 
 from harmonyiqa.data.manifest import Row, write_manifest
 from harmonyiqa.synthesize.bank import PhotoBank, build_bank
-from harmonyiqa.synthesize.batch import PASTE, BatchMaker, Composites, Plan, Recipe
+from harmonyiqa.synthesize.batch import BatchMaker
+from harmonyiqa.synthesize.recipe import PASTE, Composites, Plan, Recipe
 from harmonyiqa.synthesize.severity import mos_of
 from harmonyiqa.synthesize.transforms import PARAMETRIC, TRANSFER
 

@@ -51,8 +51,7 @@ def main(photos: str, model: str | None = None, split: str = "test", batches: in
     processor = inputs.image_processor
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (processor.image_mean, processor.image_std))
     for number in range(batches):
-        maker.reseed(number)
-        made = maker.draw(BATCH)
+        made = maker.batch(number, BATCH)
         pictures = torch.stack([made.reference, made.image], 1)
         batch = inputs.collate([scorer.prepare(blank, blank)] * BATCH)
         with torch.inference_mode():

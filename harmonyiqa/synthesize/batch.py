@@ -6,7 +6,7 @@ region that fits in colour counts as untouched.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from harmonyiqa.color import delta_e_2000, lab_statistics, lab_to_srgb, reinhard, srgb_to_lab
 from harmonyiqa.synthesize.bank import PhotoBank
 from harmonyiqa.synthesize.jpeg import jpeg
+from harmonyiqa.synthesize.recipe import PASTE, Composites, Plan, Recipe, with_twins
 from harmonyiqa.synthesize.severity import Change, delta_e_quantiles
 from harmonyiqa.synthesize.transforms import PARAMETRIC, TRANSFER, Draw, is_near_grey, statistics
 
@@ -22,92 +23,6 @@ _SAMPLE = 192  # colours of a region on which strengths are searched and severit
 _BISECTIONS = 8
 _FEWEST = 32  # pixels of a pasted region
 _NATURAL = 0.5  # the strength at which a transfer gives the donor's own statistics
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What is made, in shares of the batch.
-
-    Attributes:
-        untouched: nothing changed in the region.
-        paste: a region of another photo laid in.
-        matched: of the pastes, those that fit in colour: nothing to see.
-        natural: of the transfers and the unmatched pastes, those with the donor's own statistics, unsearched.
-        decoy: the whole photo changed first.
-        reach: how far whole photos are changed, of how far regions are.
-        compressed: compressed as JPEG, region and whole.
-        families: the changes of a region, equally often.
-        between: severities, equally often; None: so that all scores are equally often.
-        blobs: regions that are a random blob of their photo instead.
-        paired: the second half of a batch is the first half's scenes with nothing to see: their regions untouched, or
-            for every other paste the same one, fitting in colour.
-        worn: made smaller and larger again, with noise and as a poorer JPEG at the end, so that what a change of colour
-            leaves behind besides its colour is lost.
-    """
-
-    untouched: float = 0.2
-    paste: float = 0.2
-    matched: float = 0.4
-    natural: float = 0.5
-    decoy: float = 0.4
-    reach: float = 0.5
-    compressed: float = 0.5
-    families: tuple[str, ...] = tuple(PARAMETRIC | TRANSFER)
-    between: tuple[float, float] | None = None
-    blobs: float = 0.0
-    paired: bool = False
-    worn: float = 0.0
-
-
-PASTE = -1
-
-
-@dataclass
-class Plan:
-    """What each image of a batch shall be.
-
-    Attributes:
-        regions: (n,) which region of the bank.
-        donors: (n,) which one lends its colours or itself.
-        family: (n,) index into the maker's families, or `PASTE`.
-        target: (n,) wanted severity; 0 leaves the region untouched, or makes a paste fit in colour.
-        natural: (n,) bool: a transfer or paste takes the donor's own statistics, whatever severity that is.
-        decoy: (n,) bool: the whole photo is changed first.
-        cropped: (n,) bool: cropped and mirrored.
-        compressed: (n,) bool: compressed as JPEG, region and whole.
-        paired: the second half shows the first half's scenes: same regions, same crops, same change of the whole.
-    """
-
-    regions: torch.Tensor
-    donors: torch.Tensor
-    family: torch.Tensor
-    target: torch.Tensor
-    natural: torch.Tensor
-    decoy: torch.Tensor
-    cropped: torch.Tensor
-    compressed: torch.Tensor
-    paired: bool = False
-
-
-@dataclass(frozen=True)
-class Composites:
-    """A batch.
-
-    Attributes:
-        image: (n, 3, T, T) in 0..1.
-        reference: (n, 3, T, T), the photo.
-        fitting: (n, 3, T, T), the image as it would be without the change; not compressed.
-        alpha: (n, 1, T, T), how much of each pixel is the laid-in region.
-        severity: (n,) mean CIEDE2000 over the region; 0 untouched.
-        pasted: (n,) bool: a region of another photo was laid in.
-    """
-
-    image: torch.Tensor
-    reference: torch.Tensor
-    fitting: torch.Tensor
-    alpha: torch.Tensor
-    severity: torch.Tensor
-    pasted: torch.Tensor
 
 
 class BatchMaker:
@@ -149,17 +64,18 @@ class BatchMaker:
         self._of_source = [(sources == s).nonzero().flatten() for s in sources.unique()]
         self._same_class = {int(c): (bank.classes == c).nonzero().flatten() for c in bank.classes.unique()}
 
-    def reseed(self, number: int) -> None:
-        """Go on as batch `number` of this maker would."""
-        self.generator.manual_seed(self.seed * 1_000_003 + number)
-
     def severities(self, n: int) -> torch.Tensor:
         """Severities (n,) that the recipe asks for."""
         return self.plan(n).target
 
     def draw(self, n: int, recipe: Recipe | None = None) -> Composites:
-        """A batch of n, as the recipe says: the maker's, or another in the same families."""
+        """The next batch of n, as the recipe says: the maker's, or another in the same families."""
         return self.make(self.plan(n, recipe))
+
+    def batch(self, number: int, n: int, recipe: Recipe | None = None) -> Composites:
+        """Batch `number`, the same whenever and wherever this maker's seed and photos make it."""
+        self.generator.manual_seed(self.seed * 1_000_003 + number)
+        return self.draw(n, recipe)
 
     def plan(self, n: int, recipe: Recipe | None = None) -> Plan:
         """What the recipe draws."""
@@ -167,7 +83,7 @@ class BatchMaker:
         if recipe.paired:
             altered = self.plan(n - n // 2, replace(recipe, paired=False, untouched=0.0))
             compressed, fitting = self._rand(n // 2) < recipe.compressed, self._rand(n // 2) < 0.5
-            return _with_twins(altered, compressed, fitting)
+            return with_twins(altered, compressed, fitting)
         regions, donors = self._draw_regions(n)
         family = self._integers(len(self.families), (n,))
         pasted = self._rand(n) < recipe.paste
@@ -403,27 +319,6 @@ class BatchMaker:
     def _sample(self, mask: torch.Tensor) -> torch.Tensor:
         """(n, K): flat positions of pixels inside each mask (n, 1, T, T)."""
         return torch.multinomial(mask.flatten(1) + 1e-9, _SAMPLE, replacement=True, generator=self.generator)
-
-
-def _with_twins(altered: Plan, compressed: torch.Tensor, fitting: torch.Tensor) -> Plan:
-    """A plan with a second half: the first's scenes, untouched, or with its paste fitting in colour."""
-    twins = len(compressed)
-    family = torch.where(fitting & (altered.family[:twins] == PASTE), PASTE, 0)
-
-    def twice(values: torch.Tensor, second: torch.Tensor | None = None) -> torch.Tensor:
-        return torch.cat([values, values[:twins] if second is None else second])
-
-    return Plan(
-        regions=twice(altered.regions),
-        donors=twice(altered.donors),
-        family=twice(altered.family, family),
-        target=twice(altered.target, torch.zeros_like(altered.target[:twins])),
-        natural=twice(altered.natural),
-        decoy=twice(altered.decoy),
-        cropped=twice(altered.cropped),
-        compressed=twice(altered.compressed, compressed),
-        paired=True,
-    )
 
 
 def _lut_family(luts: torch.Tensor, integers: Callable[..., torch.Tensor]) -> Draw:

@@ -21,7 +21,8 @@ from harmonyiqa.config import PhotoSettings
 from harmonyiqa.errors import UserError
 from harmonyiqa.model.inputs import Example, Inputs
 from harmonyiqa.synthesize.bank import PhotoBank, build_bank
-from harmonyiqa.synthesize.batch import BatchMaker, Recipe
+from harmonyiqa.synthesize.batch import BatchMaker
+from harmonyiqa.synthesize.recipe import Recipe
 from harmonyiqa.synthesize.severity import WORST_DELTA_E, mos_of
 from harmonyiqa.synthesize.transforms import PARAMETRIC, TRANSFER
 
@@ -72,11 +73,10 @@ class CompositeDataset(Dataset[dict[str, torch.Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         """One batch as `HarmonyIQA.forward` wants it."""
-        self.maker.reseed(index)
         full = index % self.every == self.every - 1
         # beside its photo even a fitting object is another one, and no longer a question of colour
         recipe = replace(self.maker.recipe, paste=0.1, matched=0, paired=False) if full else None
-        made = self.maker.draw(self.batch_size, recipe)
+        made = self.maker.batch(index, self.batch_size, recipe)
         pictures = torch.stack([made.reference, made.image] if full else [made.image], 1)
         pixels = (pictures - self.mean.to(pictures.device)) / self.std.to(pictures.device)
         mos = [mos_of(severity) for severity in made.severity.tolist()]

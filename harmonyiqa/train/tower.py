@@ -24,7 +24,7 @@ from harmonyiqa.errors import UserError
 from harmonyiqa.metrics import auc
 from harmonyiqa.model.backbone import IMAGENET_MEAN, IMAGENET_STD, load_backbone
 from harmonyiqa.model.tower import StemVisionModel
-from harmonyiqa.synthesize.batch import BatchMaker, Composites
+from harmonyiqa.synthesize.batch import BatchMaker
 from harmonyiqa.train.composites import composite_maker, one_batch
 from harmonyiqa.train.runs import arguments, callbacks, open_run, record_metrics, run
 from harmonyiqa.train.trainer import WholeCheckpoints, last_checkpoint
@@ -137,10 +137,10 @@ class TowerJudge(nn.Module):
             `loss`, and `altered` (N,), logits.
         """
         altered, where, ways = self.look(images)
-        grid = where.shape[1:]
+        side = where.shape[1]
         truth = (severity / CLEAR).clamp(max=1)
-        where_truth = F.adaptive_avg_pool2d(alpha, grid).squeeze(1) * truth[:, None, None]
-        ways_truth = (_cells(images, grid) - _cells(fitting, grid)) / _TURN
+        where_truth = F.adaptive_avg_pool2d(alpha, side).squeeze(1) * truth[:, None, None]
+        ways_truth = (_cells(images, side) - _cells(fitting, side)) / _TURN
         losses = (
             F.binary_cross_entropy_with_logits(altered, truth),
             F.binary_cross_entropy_with_logits(where, where_truth, weight=1 + 3 * where_truth),
@@ -149,9 +149,9 @@ class TowerJudge(nn.Module):
         return {"loss": torch.stack(losses).sum(), "altered": altered}
 
 
-def _cells(images: torch.Tensor, grid: torch.Size) -> torch.Tensor:
-    """CIELAB of the mean colour of each cell: (N, 3, T, T) in 0..1 -> (N, 3, G, G)."""
-    return srgb_to_lab(F.adaptive_avg_pool2d(images, grid).movedim(1, 3)).movedim(3, 1)
+def _cells(images: torch.Tensor, side: int) -> torch.Tensor:
+    """CIELAB of the mean colour of each cell: (N, 3, T, T) in 0..1 -> (N, 3, side, side)."""
+    return srgb_to_lab(F.adaptive_avg_pool2d(images, side).movedim(1, 3)).movedim(3, 1)
 
 
 class Pictures(Dataset[dict[str, torch.Tensor]]):
@@ -171,8 +171,7 @@ class Pictures(Dataset[dict[str, torch.Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         """One batch as `TowerJudge.forward` wants it."""
-        self.maker.reseed(index)
-        made: Composites = self.maker.draw(self.size)
+        made = self.maker.batch(index, self.size)
         return {
             "images": made.image,
             "severity": made.severity,

@@ -121,8 +121,7 @@ class MadeTriplets(Dataset[list[Triplet]]):
         return self.batches
 
     def __getitem__(self, index: int) -> list[Triplet]:
-        self.maker.reseed(index)
-        made = self.maker.draw(self.size, self.recipe)
+        made = self.maker.batch(index, self.size, self.recipe)
         images, masks, reals = (
             (part * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
             for part in (made.image, made.alpha, made.reference)

@@ -24,7 +24,8 @@ from harmonyiqa.model.estimate import _MAKING, blank_model, estimate
 from harmonyiqa.model.lora import set_trainable
 from harmonyiqa.model.storage import start
 from harmonyiqa.synthesize.bank import build_bank
-from harmonyiqa.synthesize.batch import BatchMaker, Recipe
+from harmonyiqa.synthesize.batch import BatchMaker
+from harmonyiqa.synthesize.recipe import Recipe
 from harmonyiqa.train.composites import composites
 from harmonyiqa.train.scorer import _first as first_model
 

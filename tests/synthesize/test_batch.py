@@ -7,7 +7,8 @@ import torch
 from harmonyiqa.color import delta_e_2000, srgb_to_lab
 from harmonyiqa.errors import UserError
 from harmonyiqa.synthesize.bank import EVERYTHING, PhotoBank, build_bank
-from harmonyiqa.synthesize.batch import BatchMaker, Composites, Recipe
+from harmonyiqa.synthesize.batch import BatchMaker
+from harmonyiqa.synthesize.recipe import Composites, Recipe
 
 SIDE = 48
 

@@ -1,25 +1,13 @@
-"""Settings. Every field is a command-line option and a YAML key of the same name; unknown names are errors."""
+"""Settings of the scorer: its trainings, and what a saved model remembers."""
 
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self
 
+from harmonyiqa.config.common import PhotoSettings, check_loop, require
 from harmonyiqa.errors import UserError
 
 Part = Literal["frozen", "lora", "full"]
 Mode = Literal["nr", "fr", "both"]
-
-
-def _require(name: str, value: Any, rule: bool, text: str) -> None:
-    if not rule:
-        raise UserError(f"{name}: {value!r} must be {text}")
-
-
-def _check_loop(optim: "OptimSettings | AictOptimSettings") -> None:
-    """What the optimisers of both trainings have in common."""
-    for name in ("learning_rate", "epochs"):
-        _require(f"optim.{name}", getattr(optim, name), getattr(optim, name) > 0, "positive")
-    for name in ("batch_size", "accumulation"):
-        _require(f"optim.{name}", getattr(optim, name), getattr(optim, name) >= 1, "at least 1")
 
 
 @dataclass
@@ -37,8 +25,8 @@ class LoraSettings:
     dropout: float = 0.05
 
     def __post_init__(self) -> None:
-        _require("lora.rank", self.rank, self.rank >= 1, "at least 1")
-        _require("lora.dropout", self.dropout, 0 <= self.dropout < 1, "in [0, 1)")
+        require("lora.rank", self.rank, self.rank >= 1, "at least 1")
+        require("lora.dropout", self.dropout, 0 <= self.dropout < 1, "in [0, 1)")
 
 
 @dataclass
@@ -87,7 +75,7 @@ class StartSettings:
     attention: Literal["auto", "sdpa", "flash_attention_2"] = "auto"
 
     def __post_init__(self) -> None:
-        _require("start.max_tiles", self.max_tiles, self.max_tiles >= 1, "at least 1")
+        require("start.max_tiles", self.max_tiles, self.max_tiles >= 1, "at least 1")
 
 
 @dataclass
@@ -105,50 +93,6 @@ class DataSettings:
     mode: Mode = "nr"
     flip: bool = True
     workers: int = 1
-
-
-@dataclass
-class PhotoSettings:
-    """Photos to learn from, with composites made while it trains (`harmonyiqa.synthesize.batch`).
-
-    Attributes:
-        folder: photos and region maps, as for `harmonyiqa data synthesize`; the train split.
-        images: how many composites are made in all.
-        size: side in pixels at which photos are kept in memory.
-        reference_every: each so-many-th batch shows the reference too.
-        luts: a file of photographic colour tables (npz: `tables` (L, 17, 17, 17, 3), indexed b, g, r), or none.
-        held_out: families of changes that are left out.
-        held_out_sources: collections of photos that are left out.
-        decoys: the share whose whole photo was changed first, which counts for nothing.
-        reach: how far whole photos are changed, of how far regions are.
-        mildest: severities are even from here to the worst, in CIEDE2000; 0: so that scores are even.
-        pastes: the share in which a region of another photo is laid in.
-        blobs: the share of regions that are random blobs of their photos.
-        paired: each batch shows every scene twice, altered and not; full-reference questions do not.
-        worn: the share that is made smaller and larger again, with noise and as a poorer JPEG at the end.
-        map_cells: cells along a side of an image token in the map that the model learns to draw.
-    """
-
-    folder: str
-    images: int
-    size: int = 192
-    reference_every: int = 3
-    luts: str | None = None
-    held_out: list[str] = field(default_factory=list)
-    held_out_sources: list[str] = field(default_factory=list)
-    decoys: float = 0.4
-    reach: float = 1.0
-    mildest: float = 0.0
-    pastes: float = 0.2
-    blobs: float = 0.0
-    paired: bool = False
-    worn: float = 0.0
-    map_cells: int = 4
-
-    def __post_init__(self) -> None:
-        _require("photos.images", self.images, self.images >= 1, "at least 1")
-        _require("photos.map_cells", self.map_cells, self.map_cells >= 1, "at least 1")
-        _require("photos.reference_every", self.reference_every, self.reference_every >= 1, "at least 1")
 
 
 @dataclass
@@ -180,8 +124,8 @@ class OptimSettings:
     optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
 
     def __post_init__(self) -> None:
-        _check_loop(self)
-        _require("optim.warmup", self.warmup, 0 <= self.warmup < 1, "in [0, 1)")
+        check_loop(self)
+        require("optim.warmup", self.warmup, 0 <= self.warmup < 1, "in [0, 1)")
 
 
 @dataclass
@@ -201,8 +145,8 @@ class ValidationSettings:
     batch_size: int = 32
 
     def __post_init__(self) -> None:
-        _require("validation.per_epoch", self.per_epoch, self.per_epoch >= 1, "at least 1")
-        _require("validation.patience", self.patience, self.patience >= 0, "0 or more")
+        require("validation.per_epoch", self.per_epoch, self.per_epoch >= 1, "at least 1")
+        require("validation.patience", self.patience, self.patience >= 0, "0 or more")
 
 
 @dataclass
@@ -266,7 +210,7 @@ class TowerTrainSettings:
     max_steps: int = 0
 
     def __post_init__(self) -> None:
-        _require("tile", self.tile, self.tile >= 0 and self.tile % 32 == 0, "a multiple of 32, or 0")
+        require("tile", self.tile, self.tile >= 0 and self.tile % 32 == 0, "a multiple of 32, or 0")
         if not self.validation.max_images:
             raise UserError("validation.max_images: say how many composites the tower is validated on")
 
@@ -334,165 +278,3 @@ class ModelSettings:
             )
         lora = values.get("lora")
         return cls(**{**values, "lora": LoraSettings(**lora) if lora else None})
-
-
-@dataclass
-class AictSettings:
-    """The AICT network (Meng et al., NeurIPS 2024, section 3); the defaults are the authors' release.
-
-    Attributes:
-        low_resolution: side in pixels at which it looks at an image; a multiple of 4 (the patch).
-        knots: values K of one channel's curve.
-        tables: the cascade, one letter a table in the order in which colours pass: "i" redistributes colours (an
-            interval table, K + 1 rising values), "v" gives the output (a value table, K free values).
-        weights: channels whose value tables an image-level weight multiplies; "spatial" has a weight a pixel instead.
-        crossed: every output channel is a sum of curves of all three input channels.
-        position: "sine" adds a positional encoding, as the paper says; the release has none.
-        dropout: in the transformer encoder, in [0, 1).
-    """
-
-    low_resolution: int = 256
-    knots: int = 8
-    tables: str = "iv"
-    weights: Literal["rgb", "gb", "b", "none", "spatial"] = "rgb"
-    crossed: bool = False
-    position: Literal["none", "sine"] = "none"
-    dropout: float = 0.1
-
-    def __post_init__(self) -> None:
-        side = self.low_resolution
-        _require("low_resolution", side, side >= 16 and side % 4 == 0, "a multiple of 4, at least 16")
-        _require("knots", self.knots, self.knots >= 2, "at least 2")
-        _require(
-            "tables", self.tables, bool(self.tables) and set(self.tables) <= {"i", "v"}, "letters i and v"
-        )
-        _require(
-            "tables", self.tables, self.tables.endswith("v"), "a cascade that ends with a value table, v"
-        )
-        alone = not self.crossed or self.weights == "none"
-        _require("weights", self.weights, alone, "'none' with crossed channels")
-        _require("dropout", self.dropout, 0 <= self.dropout < 1, "in [0, 1)")
-
-
-@dataclass
-class AictDataSettings:
-    """What AICT learns from.
-
-    Attributes:
-        manifest: composites with masks and real photos (column `reference`), and a `split` column with train and val.
-        max_side: larger photos are made smaller, to this longest side in pixels; 0 never does.
-        min_crop: a crop has at least this share of each side; 1 takes the whole photo.
-        flip: mirror half of the photos left to right.
-        workers: processes that decode images; 0 decodes in the training process.
-    """
-
-    manifest: str
-    max_side: int = 2048
-    min_crop: float = 0.5
-    flip: bool = True
-    workers: int = 1
-
-    def __post_init__(self) -> None:
-        _require("data.max_side", self.max_side, self.max_side >= 0, "0 or more")
-        _require("data.min_crop", self.min_crop, 0 < self.min_crop <= 1, "in (0, 1]")
-
-
-@dataclass
-class AictLossSettings:
-    """Foreground-normalised squared error at both resolutions (AICT paper, equations 2 and 3; table 6).
-
-    Attributes:
-        low_weight: lambda, the weight of the low-resolution loss.
-        min_area_high: Amin in pixels at the photo's resolution: a smaller foreground counts as this large.
-        min_area_low: Amin at the network's resolution.
-        normalization: "foreground"; or "image", where Amin is the whole image ("MSE" of table 6).
-    """
-
-    low_weight: float = 0.01
-    min_area_high: float = 1000
-    min_area_low: float = 100
-    normalization: Literal["foreground", "image"] = "foreground"
-
-    def __post_init__(self) -> None:
-        _require("loss.low_weight", self.low_weight, self.low_weight >= 0, "0 or more")
-        _require("loss.min_area_high", self.min_area_high, self.min_area_high > 0, "positive")
-        _require("loss.min_area_low", self.min_area_low, self.min_area_low > 0, "positive")
-
-
-@dataclass
-class AictOptimSettings:
-    """Adam; the rate is constant at first, then falls linearly to zero (AICT paper, section 4.1.2).
-
-    Attributes:
-        learning_rate: of the first part.
-        constant: share of all steps with that rate, in [0, 1].
-        epochs: passes over the training split; may be a fraction.
-        batch_size: images a step and process.
-        accumulation: steps whose gradients are summed before the weights move.
-        max_grad_norm: gradients are scaled down to this norm; 0 leaves them as they are.
-        precision: "fp32" or "bf16".
-    """
-
-    learning_rate: float = 5e-5
-    constant: float = 0.5
-    epochs: float = 100
-    batch_size: int = 4
-    accumulation: int = 1
-    max_grad_norm: float = 0
-    precision: Literal["fp32", "bf16"] = "fp32"
-
-    def __post_init__(self) -> None:
-        _check_loop(self)
-        _require("optim.constant", self.constant, 0 <= self.constant <= 1, "in [0, 1]")
-
-
-@dataclass
-class AictValidationSettings:
-    """When the validation split is harmonized; the network with the lowest fMSE is kept.
-
-    Attributes:
-        per_epoch: validations (and checkpoints) in each epoch; may be a fraction.
-        patience: stop after this many validations in a row without a lower fMSE; 0 never stops early.
-        max_images: at most this many validation images, the same every time; 0 takes all.
-    """
-
-    per_epoch: float = 1
-    patience: int = 0
-    max_images: int = 0
-
-    def __post_init__(self) -> None:
-        _require("validation.per_epoch", self.per_epoch, self.per_epoch > 0, "positive")
-        _require("validation.patience", self.patience, self.patience >= 0, "0 or more")
-
-
-@dataclass
-class AictTrainSettings:
-    """One training run of AICT (one YAML file of `configs/` with `stage: aict`).
-
-    Attributes:
-        stage: says that this is no stage of the scorer.
-        out: the run folder.
-        data: the manifest and how it is read.
-        photos: composites to learn from, made while it trains at `photos.size` pixels, instead of the manifest's
-            training split; only shifts of a region have a truth, so that pastes, decoys and pairs count for nothing.
-        start: a saved AICT to go on from (a folder, a hub id, or "bundled") instead of new weights; its tables and
-            weights must be those of `network`, its resolution need not.
-        network: the layout.
-        loss: what is minimised.
-        optim: optimiser and schedule.
-        validation: fMSE during training, early stop.
-        seed: seeds new weights, the data order, crops and dropout.
-        max_steps: stop after this many optimiser steps; 0 follows `optim.epochs`.
-    """
-
-    stage: Literal["aict"]
-    out: str
-    data: AictDataSettings
-    photos: PhotoSettings | None = None
-    start: str | None = None
-    network: AictSettings = field(default_factory=AictSettings)
-    loss: AictLossSettings = field(default_factory=AictLossSettings)
-    optim: AictOptimSettings = field(default_factory=AictOptimSettings)
-    validation: AictValidationSettings = field(default_factory=AictValidationSettings)
-    seed: int = 0
-    max_steps: int = 0
