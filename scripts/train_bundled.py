@@ -34,12 +34,6 @@ UNTOUCHED = 75.0  # near the top of HarmonyIQAD's range
 MOST_SPREAD = 3.0
 _RIDGE = 1e-3  # of the mean square of a state
 _BATCH = 32
-# glibc gives the memory of large tensors back after each use, and fetching it again took 30% of a step on a CPU
-KEEP_MEMORY = {
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": str(2**40),
-    "MALLOC_TOP_PAD_": str(2**28),
-}
 STAGES = ("tower", "tower_224", "stage0", "stage1", "stage2")
 
 
@@ -78,7 +72,9 @@ def main(
         luts = Path(photos).parent / "luts/luts17.npz"
         changes |= {"photos.luts": luts} if luts.exists() else {}
         if not (folder / "model").exists():
-            train(name, changes, processes, resume=folder.exists())
+            resume = folder.exists()
+            share_photos(work / STAGES[0], folder)
+            train(name, changes, processes, resume=resume)
         models = {"start.model": folder / "model"}
         if name in ("stage0", "stage1"):
             models["start.head"] = work / "stage0/model"
@@ -92,8 +88,15 @@ def train(name: str, changes: Mapping[str, object], processes: int, *, resume: b
     options = [word for option, value in changes.items() for word in (f"--{option}", str(value))]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
     command = ["-m", "harmonyiqa.cli", "train", "--config", f"bundled_{name}.yaml", *options]
-    environment = {**KEEP_MEMORY, **os.environ}
-    subprocess.run([*launcher, *command, *(["--resume"] if resume else [])], check=True, env=environment)
+    subprocess.run([*launcher, *command, *(["--resume"] if resume else [])], check=True)
+
+
+def share_photos(first: Path, folder: Path) -> None:
+    """Photos that the first stage made ready need not be read again."""
+    folder.mkdir(exist_ok=True)
+    for photos in first.glob("photos_*.safetensors"):
+        if not (folder / photos.name).exists():
+            os.link(photos, folder / photos.name)
 
 
 def first_weights(folder: Path) -> None:

@@ -51,3 +51,16 @@ def scores_of(model, manifest, mode):
     data = ScoreDataset(manifest, "val", model.inputs, mode)
     batch = model.collate([data[i].example for i in range(len(data))])
     return model.predict(batch), data.mos
+
+
+def test_photos_that_are_ready_are_not_read_again(recipe, tmp_path) -> None:
+    first, second = tmp_path / "tower", tmp_path / "stage0"
+    first.mkdir()
+    for split in ("train", "val"):
+        (first / f"photos_{split}.safetensors").write_text(split)
+    second.mkdir()
+    (second / "photos_val.safetensors").write_text("its own")
+    recipe.share_photos(first, second)
+    recipe.share_photos(first, second)  # a stage that was cut
+    found = {path.name: path.read_text() for path in second.iterdir()}
+    assert found == {"photos_train.safetensors": "train", "photos_val.safetensors": "its own"}
