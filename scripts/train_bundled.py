@@ -38,7 +38,12 @@ STAGES = ("tower", "tower_224", "stage0", "stage1", "stage2")
 
 
 def main(
-    photos: str, out: str = "runs/bundled", share: float = 1.0, processes: int = 1, workers: int = 2
+    photos: str,
+    out: str = "runs/bundled",
+    share: float = 1.0,
+    processes: int = 1,
+    workers: int = 2,
+    last: Literal["stage0", "stage2"] = "stage2",
 ) -> None:
     """Train the tower and all stages, and store the result.
 
@@ -49,6 +54,7 @@ def main(
         share: of the whole recipe's images and steps.
         processes: of torchrun: one a GPU, or one a core.
         workers: processes that write composites.
+        last: the stage whose model is calibrated and stored; stage 0 can say and give scores already.
     """
     work = Path(out)
     if not (work / "first").exists():
@@ -58,7 +64,7 @@ def main(
         shutil.rmtree(work / "set", ignore_errors=True)
         synthesize(photos, str(work / "set"), "val", contents=0, workers=workers)
     models: dict[str, Path] = {"start.model": work / "first"}
-    for name in STAGES:
+    for name in STAGES[: STAGES.index(last) + 1]:
         folder = work / name
         settings = yaml.safe_load(Path(find_config(f"bundled_{name}.yaml")).read_text(encoding="utf-8"))
         changes: dict[str, object] = {**models, "out": folder}
@@ -78,7 +84,10 @@ def main(
         models = {"start.model": folder / "model"}
         if name in ("stage0", "stage1"):
             models["start.head"] = work / "stage0/model"
-    model = halfway(work / "stage1/model", work / "stage2/model")
+    if last == "stage0":
+        model = HarmonyIQA.from_pretrained(work / "stage0/model")
+    else:
+        model = halfway(work / "stage1/model", work / "stage2/model")
     calibrate(model, read_manifest(work / "set/manifest.csv"))
     store(model, work / "model")
 
