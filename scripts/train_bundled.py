@@ -44,6 +44,7 @@ def main(
     processes: int = 1,
     workers: int = 2,
     last: Literal["stage0", "stage2"] = "stage2",
+    tower: str | None = None,
 ) -> None:
     """Train the tower and all stages, and store the result.
 
@@ -55,16 +56,18 @@ def main(
         processes: of torchrun: one a GPU, or one a core.
         workers: processes that write composites.
         last: the stage whose model is calibrated and stored; stage 0 can say and give scores already.
+        tower: a model whose vision tower is trained already: the recipe goes on from it at 224 px.
     """
     work = Path(out)
-    if not (work / "first").exists():
+    if tower is None and not (work / "first").exists():
         first_weights(work / "part")
         (work / "part").rename(work / "first")
     if not (work / "set/manifest.csv").exists():
         shutil.rmtree(work / "set", ignore_errors=True)
         synthesize(photos, str(work / "set"), "val", contents=0, workers=workers)
-    models: dict[str, Path] = {"start.model": work / "first"}
-    for name in STAGES[: STAGES.index(last) + 1]:
+    models = {"start.model": work / "first" if tower is None else Path(tower)}
+    stages = STAGES[STAGES.index("tower" if tower is None else "tower_224") : STAGES.index(last) + 1]
+    for name in stages:
         folder = work / name
         settings = yaml.safe_load(Path(find_config(f"bundled_{name}.yaml")).read_text(encoding="utf-8"))
         changes: dict[str, object] = {**models, "out": folder}
@@ -79,7 +82,7 @@ def main(
         changes |= {"photos.luts": luts} if luts.exists() else {}
         if not (folder / "model").exists():
             resume = folder.exists()
-            share_photos(work / STAGES[0], folder)
+            share_photos(work / stages[0], folder)
             train(name, changes, processes, resume=resume)
         models = {"start.model": folder / "model"}
         if name in ("stage0", "stage1"):
