@@ -144,6 +144,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for chatty in ("httpx", "datasets", "filelock", "jsonargparse"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # on processors with bfloat16 it warns of a faster 4-bit kernel that it would fetch from the hub
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     try:
         return run(name, words[len(name.split()) :])
     except UserError as error:

@@ -49,10 +49,13 @@ class Server:
             env={**os.environ, "OMP_NUM_THREADS": str(threads)},
         )
         assert self._process.stderr is not None
-        found = re.search(r"http://127\.0\.0\.1:(\d+)", self._process.stderr.readline())
-        if found is None:
-            raise RuntimeError(f"the service did not start: {self._process.stderr.read()}")
-        self.port = int(found[1])
+        said = []
+        for line in self._process.stderr:  # a library may warn first
+            if found := re.search(r"http://127\.0\.0\.1:(\d+)", line):
+                self.port = int(found[1])
+                return
+            said.append(line)
+        raise RuntimeError(f"the service did not start: {''.join(said)}")
 
     def metric(self, name: str) -> float:
         """A metric's value."""

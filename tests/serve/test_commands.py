@@ -69,8 +69,10 @@ class Process:
             [sys.executable, "-m", "harmonyiqa.cli", *words], stderr=subprocess.PIPE, text=True
         )
         assert self.process.stderr is not None
-        first = self.process.stderr.readline()
+        first = self.process.stderr.readline()  # nothing is said before it, whatever the processor
         found = re.search(r"http://127\.0\.0\.1:(\d+)", first)
+        if not found:
+            self.process.kill()  # or what it says would have no end
         assert found, first + self.process.stderr.read()
         self.port = int(found[1])
 
