@@ -1,13 +1,17 @@
 """The recipe of the bundled model, as far as it goes without photos: what becomes of the trained stages."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from harmonyiqa import HarmonyIQA
 from harmonyiqa.config import StartSettings, TrainableSettings
 from harmonyiqa.data.manifest import read_manifest
+from harmonyiqa.model.backbone import load_backbone
 from harmonyiqa.model.storage import start
 from harmonyiqa.train.data import ScoreDataset
+from harmonyiqa.train.tower import TowerJudge
 
 
 @pytest.fixture
@@ -64,3 +68,13 @@ def test_photos_that_are_ready_are_not_read_again(recipe, tmp_path) -> None:
     recipe.share_photos(first, second)  # a stage that was cut
     found = {path.name: path.read_text() for path in second.iterdir()}
     assert found == {"photos_train.safetensors": "train", "photos_val.safetensors": "its own"}
+
+
+def test_the_recipe_can_go_on_from_the_tower_that_is_here() -> None:
+    folder = Path(__file__).parents[1] / "scripts/bundled_tower"
+    model = load_backbone(str(folder), max_tiles=1, dtype=torch.float32).model
+    with torch.no_grad():
+        altered, where, ways = TowerJudge.of(model, str(folder)).look(torch.rand(2, 3, 224, 224))
+    assert altered.shape == (2,)
+    assert where.shape == (2, 14, 14)
+    assert ways.shape == (2, 3, 14, 14)
