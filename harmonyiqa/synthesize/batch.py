@@ -80,6 +80,8 @@ class BatchMaker:
     def plan(self, n: int, recipe: Recipe | None = None) -> Plan:
         """What the recipe draws."""
         recipe = recipe or self.recipe
+        if recipe.worn:
+            return replace(self.plan(n, replace(recipe, worn=0.0)), worn=self._rand(n) < recipe.worn)
         if recipe.paired:
             altered = self.plan(n - n // 2, replace(recipe, paired=False, untouched=0.0))
             compressed, fitting = self._rand(n // 2) < recipe.compressed, self._rand(n // 2) < 0.5
@@ -127,7 +129,8 @@ class BatchMaker:
         severity = delta_e_2000(srgb_to_lab(_quantized(before)), srgb_to_lab(_quantized(after))).mean(1)
         image = self._lay(scene, _images(changed, self.size), alpha, plan.compressed)
         fitting = scene + alpha * (_images(layer, self.size) - scene)
-        return Composites(self._wear(image), self._compress(photo), fitting, alpha, severity, pasted)
+        image = image if plan.worn is None else self._wear(image, plan.worn.nonzero().flatten())
+        return Composites(image, self._compress(photo), fitting, alpha, severity, pasted)
 
     # --- what is drawn ---------------------------------------------------------------------------------------------
 
@@ -278,11 +281,8 @@ class BatchMaker:
         image = _quantized(scene + alpha * (apart - scene))
         return self._jpeg(image, compressed, otherwise=image)
 
-    def _wear(self, image: torch.Tensor) -> torch.Tensor:
-        """Some images as they come back after a life on the web."""
-        if not self.recipe.worn:
-            return image
-        chosen = (self._rand(len(image)) < self.recipe.worn).nonzero().flatten()
+    def _wear(self, image: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+        """Some images, by index, as they come back after a life on the web."""
         if not len(chosen):
             return image
         side = 8 * int(self._integers(self.size // 16 + 1, ())) + self.size // 2

@@ -59,6 +59,7 @@ class Plan:
         cropped: (n,) bool: cropped and mirrored.
         compressed: (n,) bool: compressed as JPEG, region and whole.
         paired: the second half shows the first half's scenes: same regions, same crops, same change of the whole.
+        worn: (n,) bool: made smaller and larger again, with noise and as a poorer JPEG at the end; None: not one is.
     """
 
     regions: torch.Tensor
@@ -70,6 +71,7 @@ class Plan:
     cropped: torch.Tensor
     compressed: torch.Tensor
     paired: bool = False
+    worn: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,7 @@ class MadeTriplets(Dataset[list[Triplet]]):
 
     def __init__(self, maker: BatchMaker, batches: int, size: int) -> None:
         self.maker, self.batches, self.size = maker, batches, size
-        self.recipe = replace(maker.recipe, untouched=0.1, paste=0, decoy=0, paired=False)
+        self.recipe = replace(maker.recipe, untouched=0.1, paste=0, decoy=0, paired=False, worn=0)
 
     def __len__(self) -> int:
         return self.batches

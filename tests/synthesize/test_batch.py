@@ -186,12 +186,22 @@ def test_fitting_is_the_image_without_the_change(bank: PhotoBank) -> None:
     assert (untouched.image - untouched.fitting).abs().max() < 0.003
 
 
-def test_worn_images_lose_fine_detail_and_keep_their_colours(bank: PhotoBank) -> None:
-    clean, worn = (drawn(bank, untouched=1, worn=share) for share in (0.0, 1.0))
+def test_worn_images_are_others_in_the_same_colours(bank: PhotoBank) -> None:
+    maker = BatchMaker(bank, SIDE, Recipe(untouched=1, paste=0, decoy=0, compressed=0))
+    plan = maker.plan(16)
+    chance = maker.generator.get_state()
+    clean = maker.make(plan)
+    maker.generator.set_state(chance)
+    chosen = torch.arange(16) % 2 == 0
+    worn = maker.make(replace(plan, worn=chosen))
     assert torch.equal(clean.alpha, worn.alpha)
+    assert torch.equal((clean.image != worn.image).flatten(1).any(1), chosen)
     assert (clean.image.mean((2, 3)) - worn.image.mean((2, 3))).abs().max() < 0.02
-    changed = (clean.image != worn.image).flatten(1).any(1)
-    assert changed.all()
-    half = drawn(bank, untouched=1, worn=0.5)
-    share = (clean.image != half.image).flatten(1).any(1).float().mean()
-    assert 0.2 < share < 0.8
+
+
+def test_the_recipe_says_how_many_are_worn(bank: PhotoBank) -> None:
+    maker = BatchMaker(bank, SIDE, Recipe(worn=0.5, paired=True))
+    worn = maker.plan(200).worn
+    assert worn is not None
+    assert 0.35 < worn.float().mean() < 0.65
+    assert maker.plan(16, replace(maker.recipe, worn=0.0)).worn is None
