@@ -8,9 +8,7 @@ from harmonyiqa.config.aict import (
     AictTrainSettings,
     AictValidationSettings,
 )
-from harmonyiqa.config.common import (
-    PhotoSettings,
-)
+from harmonyiqa.config.common import PhotoSettings
 from harmonyiqa.config.scorer import (
     DataSettings,
     LoraSettings,

@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 
 
 def train(settings: TrainSettings | AictTrainSettings | TowerTrainSettings, resume: bool = False) -> None:
-    """Train one stage of the scorer, the stem of its vision tower, or the harmonizer AICT.
+    """Train one stage of the scorer, its vision tower by itself, or the harmonizer AICT.
 
     Args:
         settings: The run.

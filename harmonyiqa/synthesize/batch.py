@@ -129,7 +129,8 @@ class BatchMaker:
         severity = delta_e_2000(srgb_to_lab(_quantized(before)), srgb_to_lab(_quantized(after))).mean(1)
         image = self._lay(scene, _images(changed, self.size), alpha, plan.compressed)
         fitting = scene + alpha * (_images(layer, self.size) - scene)
-        image = image if plan.worn is None else self._wear(image, plan.worn.nonzero().flatten())
+        if plan.worn is not None:
+            image = self._wear(image, plan.worn.nonzero().flatten())
         return Composites(image, self._compress(photo), fitting, alpha, severity, pasted)
 
     # --- what is drawn ---------------------------------------------------------------------------------------------
