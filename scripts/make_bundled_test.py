@@ -109,7 +109,7 @@ def _plan(region: int, kinds: list[tuple[str, int, float, bool, int]]) -> Plan:
         family=torch.tensor(families),
         target=torch.tensor(targets, dtype=torch.float32),
         natural=torch.tensor(natural),
-        decoy=torch.tensor([name == "whole" for name in names]),
+        decoy=torch.tensor([0.5 * (name == "whole") for name in names]),
         cropped=torch.zeros(n, dtype=torch.bool),
         compressed=torch.ones(n, dtype=torch.bool),
     )

@@ -93,10 +93,11 @@ class BatchMaker:
         target = self._severities[self._integers(len(self._severities), (n,))]
         target[pasted & (self._rand(n) < recipe.matched)] = 0
         target[self._rand(n) < recipe.untouched] = 0
-        natural, decoy, compressed = (
+        natural, decoyed, compressed = (
             self._rand(n) < share for share in (recipe.natural, recipe.decoy, recipe.compressed)
         )
-        return Plan(regions, donors, family, target, natural, decoy, torch.ones_like(decoy), compressed)
+        decoy = decoyed * recipe.reach
+        return Plan(regions, donors, family, target, natural, decoy, torch.ones_like(natural), compressed)
 
     @torch.no_grad()
     def make(self, plan: Plan) -> Composites:
@@ -198,7 +199,7 @@ class BatchMaker:
     # --- colour ----------------------------------------------------------------------------------------------------
 
     def _shift_whole(self, photo: torch.Tensor, decoy: torch.Tensor) -> torch.Tensor:
-        """Some photos changed as a whole, by the same families."""
+        """Photos changed as a whole, by the same families, as far as `decoy` (n,) says."""
         chosen = decoy.nonzero().flatten()
         n = len(chosen)
         if not n:
@@ -207,7 +208,7 @@ class BatchMaker:
         colors = _take(rows, self._sample(torch.ones_like(photo[chosen, :1])))
         lenders = photo[self._integers(len(photo), (n,))]
         own = _take(_rows(lenders), self._sample(torch.ones_like(lenders[:, :1])))
-        target = self._severities[self._integers(len(self._severities), (n,))] * self.recipe.reach
+        target = self._severities[self._integers(len(self._severities), (n,))] * decoy[chosen]
         family = self._integers(len(self.families), (n,))
         changed = self._shift(rows, colors, own, family, target, torch.zeros_like(target, dtype=torch.bool))
         scene = photo.clone()

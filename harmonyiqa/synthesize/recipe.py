@@ -55,7 +55,7 @@ class Plan:
         family: (n,) index into the maker's families, or `PASTE`.
         target: (n,) wanted severity; 0 leaves the region untouched, or makes a paste fit in colour.
         natural: (n,) bool: a transfer or paste takes the donor's own statistics, whatever severity that is.
-        decoy: (n,) bool: the whole photo is changed first.
+        decoy: (n,) how far the whole photo is changed first, of how far regions are; 0: not at all.
         cropped: (n,) bool: cropped and mirrored.
         compressed: (n,) bool: compressed as JPEG, region and whole.
         paired: the second half shows the first half's scenes: same regions, same crops, same change of the whole.

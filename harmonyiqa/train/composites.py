@@ -74,8 +74,10 @@ class CompositeDataset(Dataset[dict[str, torch.Tensor]]):
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         """One batch as `HarmonyIQA.forward` wants it."""
         full = index % self.every == self.every - 1
-        # beside its photo even a fitting object is another one, and no longer a question of colour
-        recipe = replace(self.maker.recipe, paste=0.1, matched=0, paired=False) if full else None
+        # beside its photo even a fitting object is another one, and no longer a question of colour; and a change of the
+        # whole can be told from the region's, however far it goes
+        own = self.maker.recipe
+        recipe = replace(own, paste=0.1, matched=0, paired=False, reach=1.0) if full else own
         made = self.maker.batch(index, self.batch_size, recipe)
         pictures = torch.stack([made.reference, made.image] if full else [made.image], 1)
         pixels = (pictures - self.mean.to(pictures.device)) / self.std.to(pictures.device)

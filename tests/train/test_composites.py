@@ -74,6 +74,18 @@ def test_every_second_batch_shows_the_reference(data: CompositeDataset, model: H
     assert len(fr["pixel_values"]) == 8
 
 
+def test_beside_the_reference_whole_photos_change_as_far_as_regions(
+    data: CompositeDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data.maker, "recipe", replace(data.maker.recipe, decoy=1, reach=0, compressed=0))
+    alone = data.maker.batch(0, 4)
+    assert (alone.image - alone.reference).abs().mul(alone.alpha == 0).amax() < 0.01
+    batch = data[1]
+    reference, image = batch["pixel_values"].unflatten(0, (-1, 2)).unbind(1)
+    difference = (image - reference).abs().mean(1).unflatten(1, (GRID, -1)).unflatten(3, (GRID, -1))
+    assert difference.mean((2, 4))[batch["shifts"] == 0].amax() > 0.1
+
+
 def test_labels_and_map_say_one_thing(data: CompositeDataset) -> None:
     for index in range(len(data)):
         batch = data[index]
