@@ -46,6 +46,7 @@ def main(
     workers: int = 2,
     last: Literal["stage0", "stage2"] = "stage2",
     tower: str | None = None,
+    precision: Literal["fp32", "bf16"] = "fp32",
 ) -> None:
     """Train the tower and all stages, and store the result.
 
@@ -58,6 +59,7 @@ def main(
         workers: processes that write composites.
         last: the stage whose model is calibrated and stored; stage 0 can say and give scores already.
         tower: a model whose vision tower is trained already: the recipe goes on from it at 224 px.
+        precision: bf16 on a GPU, or on a processor with AMX, where it halves the time.
     """
     work = Path(out)
     if tower is None and not (work / "first").exists():
@@ -78,6 +80,7 @@ def main(
             "photos.folder": photos,
             "photos.images": round(settings["photos"]["images"] * share),
             "optim.batch_size": settings["optim"]["batch_size"] // processes,
+            "optim.precision": precision,
         }
         luts = Path(photos).parent / "luts/luts17.npz"
         changes |= {"photos.luts": luts} if luts.exists() else {}

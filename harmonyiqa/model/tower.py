@@ -93,8 +93,16 @@ class InvertedResidual(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(N, inputs, H, W) -> (N, outputs, H / stride, W / stride)."""
         inner = x if self.expand is None else F.relu6(self.expand(x))
-        out = self.project(F.relu6(self.depthwise(inner)))
+        out = self.project(F.relu6(self._filter(inner)))
         return x + out if self.skip else out
+
+    def _filter(self, x: torch.Tensor) -> torch.Tensor:
+        if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            with torch.autocast(
+                "cpu", enabled=False
+            ):  # in bfloat16 their gradients take several times as long
+                return self.depthwise(x.float())
+        return self.depthwise(x)
 
 
 class Stem(nn.Module):

@@ -51,6 +51,7 @@ def train_tower(settings: TowerTrainSettings, *, resume: bool = False) -> None:
     set_seed(settings.seed)
     backbone = load_backbone(settings.start.model, max_tiles=1, dtype=torch.float32)
     judge = TowerJudge.of(backbone.model, settings.start.model)
+    judge.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs forget it
     tile = settings.tile or backbone.model.config.vision_config.image_size[0]
     size, seed = settings.optim.batch_size, settings.seed
     learnt = composite_maker(settings.photos, folder, "train", tile=tile, seed=seed)

@@ -35,6 +35,11 @@ COMPLETE = "complete"  # written last: the SHA-256 of every other file
 class WholeCheckpoints(Trainer):
     """A Trainer that leaves whole checkpoints only."""
 
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        """Safetensors takes no weights that are laid out with their channels last."""
+        tensors = self.model.state_dict() if state_dict is None else state_dict
+        super()._save(output_dir, {name: tensor.contiguous() for name, tensor in tensors.items()})
+
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Write aside, note what was written, rename: a checkpoint that was cut off has another name or no note."""
         run, name = Path(self.args.output_dir), f"checkpoint-{self.state.global_step}"

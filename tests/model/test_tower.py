@@ -50,6 +50,20 @@ def test_the_stem_can_rest_while_the_layers_above_it_learn(tmp_path) -> None:
     assert resting
 
 
+def test_on_a_cpu_channels_are_filtered_in_float32() -> None:
+    """Their gradients in bfloat16 take several times as long there."""
+    block = InvertedResidual(8, 8, 5, 1, 2)
+    x = torch.randn(2, 8, 16, 16)
+    seen = {}
+    for name in ("depthwise", "project"):
+        block.get_submodule(name).register_forward_hook(lambda _m, _x, y, n=name: seen.update({n: y.dtype}))
+    with torch.autocast("cpu", torch.bfloat16):
+        block(x).sum().backward()
+    assert seen == {"depthwise": torch.float32, "project": torch.bfloat16}
+    block.bfloat16()(x.bfloat16())  # a model that is in bfloat16 as a whole stays there
+    assert seen["depthwise"] == torch.bfloat16
+
+
 def test_the_stem_changes_every_token_but_the_first(tmp_path) -> None:
     checkpoint = make_tiny_model(tmp_path / "c", stem=True)
     model = start(StartSettings(str(checkpoint), max_tiles=1), TrainableSettings("full", "full"), 2)
