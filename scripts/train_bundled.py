@@ -59,7 +59,7 @@ def main(
         workers: processes that write composites.
         last: the stage whose model is calibrated and stored; stage 0 can say and give scores already.
         tower: a model whose vision tower is trained already: the recipe goes on from it at 224 px.
-        precision: bf16 on a GPU, or on a processor with AMX, where it halves the time.
+        precision: bf16 on a GPU, or on a processor with AMX, where a step takes a quarter less.
     """
     work = Path(out)
     if tower is None and not (work / "first").exists():

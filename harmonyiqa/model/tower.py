@@ -98,9 +98,8 @@ class InvertedResidual(nn.Module):
 
     def _filter(self, x: torch.Tensor) -> torch.Tensor:
         if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
-            with torch.autocast(
-                "cpu", enabled=False
-            ):  # in bfloat16 their gradients take several times as long
+            # a processor takes several times as long for gradients of these in bfloat16
+            with torch.autocast("cpu", enabled=False):
                 return self.depthwise(x.float())
         return self.depthwise(x)
 
