@@ -70,8 +70,8 @@ def test_photos_that_are_ready_are_not_read_again(recipe, tmp_path) -> None:
     assert found == {"photos_train.safetensors": "train", "photos_val.safetensors": "its own"}
 
 
-def test_the_recipe_can_go_on_from_the_tower_that_is_here() -> None:
-    folder = Path(__file__).parents[1] / "scripts/bundled_tower"
+def test_the_recipe_can_go_on_from_the_bundled_model() -> None:
+    folder = Path(__file__).parents[1] / "harmonyiqa/model/bundled"
     model = load_backbone(str(folder), max_tiles=1, dtype=torch.float32).model
     with torch.no_grad():
         altered, where, ways = TowerJudge.of(model, str(folder)).look(torch.rand(2, 3, 224, 224))
