@@ -28,6 +28,7 @@ from harmonyiqa.synthesize.severity import mos_of
 from harmonyiqa.synthesize.transforms import PARAMETRIC, TRANSFER
 
 SIZE, SEED, REGIONS = 256, 20261122, 2
+REACH = 0.5  # how far whole photos are changed, of how far regions are
 BINS = {"weak": (3.0, 6.0), "medium": (6.0, 12.0), "strong": (12.0, 30.0)}
 FAMILIES = (*PARAMETRIC, *TRANSFER)
 
@@ -109,7 +110,7 @@ def _plan(region: int, kinds: list[tuple[str, int, float, bool, int]]) -> Plan:
         family=torch.tensor(families),
         target=torch.tensor(targets, dtype=torch.float32),
         natural=torch.tensor(natural),
-        decoy=torch.tensor([0.5 * (name == "whole") for name in names]),
+        decoy=torch.tensor([REACH * (name == "whole") for name in names]),
         cropped=torch.zeros(n, dtype=torch.bool),
         compressed=torch.ones(n, dtype=torch.bool),
     )
