@@ -137,12 +137,15 @@ class ValidationSettings:
         patience: stop after this many validations in a row without a better SRCC; 0 never stops early.
         max_images: at most this many validation images, the same every time; 0 takes all.
         batch_size: images a step and process.
+        keep: which weights the run leaves: those of the "best" validation, or the "last". With composites that never
+            repeat and a rate that falls to nothing the last ones are better than a short validation can choose.
     """
 
     per_epoch: int = 1
     patience: int = 3
     max_images: int = 0
     batch_size: int = 32
+    keep: Literal["best", "last"] = "best"
 
     def __post_init__(self) -> None:
         require("validation.per_epoch", self.per_epoch, self.per_epoch >= 1, "at least 1")

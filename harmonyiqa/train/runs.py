@@ -141,7 +141,14 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def arguments(
-    settings: RunSettings, *, batch_size: int, every: int, best: str, higher_better: bool, **own: Any
+    settings: RunSettings,
+    *,
+    batch_size: int,
+    every: int,
+    best: str,
+    higher_better: bool,
+    keep_last: bool = False,
+    **own: Any,
 ) -> TrainingArguments:
     """transformers' settings of a run, as far as the trainings share them.
 
@@ -151,6 +158,7 @@ def arguments(
         every: steps from one validation, and checkpoint, to the next.
         best: the validation metric that chooses the model.
         higher_better: its direction.
+        keep_last: the last weights are the model, not those that were validated best.
         own: what one training sets alone.
     """
     optim = settings.optim
@@ -170,7 +178,7 @@ def arguments(
         save_strategy="steps",
         save_steps=every,
         save_total_limit=2,
-        load_best_model_at_end=True,
+        load_best_model_at_end=not keep_last,
         metric_for_best_model=best,
         greater_is_better=higher_better,
         report_to=[],  # TensorBoard is a callback, with a folder of its own

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 def train_scorer(settings: TrainSettings, *, resume: bool = False) -> HarmonyIQA:
-    """Train one stage and leave the best model, by validation SRCC, in `<out>/model`.
+    """Train one stage and leave the best model, by validation SRCC, or the last one (`validation.keep`), in `<out>/model`.
 
     Args:
         settings: the run.
@@ -148,6 +148,7 @@ def _arguments(settings: TrainSettings, items: int) -> TrainingArguments:
         every=every,
         best="srcc",
         higher_better=True,
+        keep_last=validation.keep == "last",
         per_device_eval_batch_size=validation.batch_size,
         lr_scheduler_type="cosine",
         warmup_steps=optim.warmup,  # below 1 it is a share of all steps

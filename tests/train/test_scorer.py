@@ -78,6 +78,23 @@ def test_stage_2_learns_lightness(stage_2, grey_manifest) -> None:
     assert json.loads((stage_2 / "metrics.json").read_text())["best_val_srcc"] > 0.9
 
 
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_the_best_weights_are_kept_or_the_last(grey_manifest, stage_1, tmp_path, monkeypatch, keep) -> None:
+    falling = iter([0.9, 0.8, 0.7, 0.6])
+    monkeypatch.setattr("harmonyiqa.train.scorer.validation_metrics", lambda _: {"srcc": next(falling)})
+    optim = OptimSettings(3e-3, epochs=1, batch_size=8, precision="fp32", gradient_checkpointing=False)
+    validation = ValidationSettings(per_epoch=2, patience=0, keep=keep)
+    train_scorer(
+        _settings(grey_manifest, stage_1 / "model", tmp_path / "run", 2, optim=optim, validation=validation)
+    )
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert metrics["best_step"] < metrics["steps"]
+    step = metrics["best_step"] if keep == "best" else metrics["steps"]
+    kept = load_file(tmp_path / f"run/checkpoint-{step}/trained.safetensors")
+    parameters = dict(HarmonyIQA.from_pretrained(tmp_path / "run/model").named_parameters())
+    assert all(torch.equal(parameters[name], tensor) for name, tensor in kept.items())
+
+
 def test_the_run_folder_says_how_it_was_made(stage_2) -> None:
     assert {"settings.yaml", "environment.json", "history.jsonl", "metrics.json", "model", "tensorboard"} <= {
         p.name for p in stage_2.iterdir()
