@@ -22,6 +22,8 @@ from harmonyiqa.harmonize.pictures import Pixels, bilinear, white_of
 BUNDLED = Path(__file__).with_name("bundled")
 _PATCH, _WIDTH, _FEATURES = 4, 256, 12
 _LAYERS, _HEADS, _MLP = 9, 2, 512
+_USUAL_PIXEL = (0.45, 0.45, 0.45, 0.2)  # red, green, blue, mask
+_EMBED_GAIN, _FIRST_BRANCH = 4, 0.1
 
 
 class AICT(
@@ -33,7 +35,9 @@ class AICT(
 ):
     """Parameter network, lookup and blending in one module.
 
-    A new network is the identity but for small noise: every value table starts as the straight line from 0 to 1.
+    A new network is the identity but for small noise: every value table starts as the straight line from 0 to 1. Its
+    tokens stay apart: with torch's own first weights nine layers average them away, and the background goes unseen
+    (docs/harmonization.md).
 
     Args:
         config: its layout; the defaults give the release's 5,181,140 parameters.
@@ -74,6 +78,7 @@ class AICT(
         elif config.weights == "spatial":
             self.spatial_weights = nn.Conv2d(_FEATURES, values * 3, 1)
         self._start_as_identity()
+        self._start_with_tokens_apart()
 
     def _curves(self, kind: str) -> int:
         return 9 if kind == "v" and self.config.crossed else 3
@@ -89,6 +94,17 @@ class AICT(
         for layer in (self.weights, self.spatial_weights):
             if layer is not None:
                 _set(layer, torch.tensor(1.0))
+
+    @torch.no_grad()
+    def _start_with_tokens_apart(self) -> None:
+        """What all patches have in common is taken out of the embedding, and the layers add little at first."""
+        self.embed.weight.mul_(_EMBED_GAIN)
+        self.embed.bias.copy_(-self.embed.weight @ torch.tensor(_USUAL_PIXEL).repeat(_PATCH**2))
+        for name, parameter in self.encoder.named_parameters():
+            if name.endswith(("out_proj.weight", "linear2.weight")):
+                parameter.mul_(_FIRST_BRANCH)
+            elif name.endswith(("out_proj.bias", "linear2.bias")):
+                parameter.zero_()
 
     def tables(self, image: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
         """The cascade for a batch, S = `config.low_resolution` (paper, sections 3.1 and 3.2).
