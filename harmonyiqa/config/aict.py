@@ -142,7 +142,7 @@ class AictTrainSettings:
         out: the run folder.
         data: the manifest and how it is read.
         photos: composites to learn from, made while it trains at `photos.size` pixels, instead of the manifest's
-            training split; only shifts of a region have a truth, so that pastes, decoys and pairs count for nothing.
+            training split; only shifts of a region have a truth, so that pastes, pairs and wear count for nothing.
         start: a saved AICT to go on from (a folder, a hub id, or "bundled") instead of new weights; its tables and
             weights must be those of `network`, its resolution need not.
         network: the layout.

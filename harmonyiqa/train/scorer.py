@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 def train_scorer(settings: TrainSettings, *, resume: bool = False) -> HarmonyIQA:
-    """Train one stage and leave the best model, by validation SRCC, or the last one (`validation.keep`), in `<out>/model`.
+    """Train one stage and leave the best model by validation SRCC, or the last (`validation.keep`), in `<out>/model`.
 
     Args:
         settings: the run.

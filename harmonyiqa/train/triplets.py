@@ -108,14 +108,15 @@ class MadeTriplets(Dataset[list[Triplet]]):
     """Batches of composites, made when they are asked for; number i is the same whenever and wherever it is made.
 
     Args:
-        maker: makes them. Only shifts of a photo's own region have a truth: whatever else its recipe says is left out.
+        maker: makes them. Only shifts of a photo's own region have a truth: the photo without the shift, changed as a
+            whole where the recipe says so. Pastes, twins and wear are left out.
         batches: how many there are.
         size: images in each.
     """
 
     def __init__(self, maker: BatchMaker, batches: int, size: int) -> None:
         self.maker, self.batches, self.size = maker, batches, size
-        self.recipe = replace(maker.recipe, untouched=0.1, paste=0, decoy=0, paired=False, worn=0)
+        self.recipe = replace(maker.recipe, untouched=0.1, paste=0, compressed=0, paired=False, worn=0)
 
     def __len__(self) -> int:
         return self.batches
@@ -124,7 +125,7 @@ class MadeTriplets(Dataset[list[Triplet]]):
         made = self.maker.batch(index, self.size, self.recipe)
         images, masks, reals = (
             (part * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-            for part in (made.image, made.alpha, made.reference)
+            for part in (made.image, made.alpha, made.fitting)
         )
         return [Triplet(*parts) for parts in zip(images, masks[..., 0], reals, strict=True)]
 
