@@ -1,13 +1,19 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from harmonyiqa.config import AictSettings
+from harmonyiqa.data.manifest import read_manifest
 from harmonyiqa.errors import UserError
 from harmonyiqa.harmonize import network
 from harmonyiqa.harmonize.network import AICT, convert_release, low_resolution
+from harmonyiqa.harmonize.pictures import read_mask
+from harmonyiqa.images import open_rgb
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL = AictSettings(low_resolution=16)
 
 
@@ -51,6 +57,16 @@ def test_every_ablation_starts_near_the_identity_and_learns(settings, shapes) ->
     ((out - 0.5) ** 2).sum().backward()
     still = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
     assert not still
+
+
+def test_a_new_network_keeps_the_tokens_of_an_image_apart() -> None:
+    torch.manual_seed(0)
+    model = AICT(SMALL).eval()
+    seen: list[torch.Tensor] = []
+    model.encoder.register_forward_hook(lambda _, __, out: seen.append(out))
+    image, mask = _inputs()
+    model(F.interpolate(image[:, :, ::4, ::4], size=16), mask)  # a colour a patch
+    assert seen[0].std(dim=1).mean() > 0.5  # each token has 1; torch's own first weights leave 0.24
 
 
 @pytest.mark.parametrize(
@@ -135,6 +151,21 @@ def test_half_precision_on_disk_is_float32_in_memory(tmp_path) -> None:
     AICT(SMALL).half().save_pretrained(tmp_path)
     assert (tmp_path / "model.safetensors").stat().st_size < 11e6
     assert {p.dtype for p in AICT.from_pretrained(tmp_path).parameters()} == {torch.float32}
+
+
+def test_the_bundled_network_brings_strong_shifts_nearer_to_the_photo() -> None:
+    model = AICT.from_pretrained()
+    assert (network.BUNDLED / "model.safetensors").stat().st_size < 11e6
+    before, after = [], []
+    for row in read_manifest(EXAMPLES / "manifest.csv").rows:
+        if not row.image.startswith("images/strong"):
+            continue
+        image, photo = (np.asarray(open_rgb(EXAMPLES / str(name))) for name in (row.image, row.reference))
+        mask = read_mask(EXAMPLES / str(row.mask))
+        inside = mask > 127
+        for found, pixels in ((before, image), (after, model.harmonize(image, mask))):
+            found.append(((pixels[inside].astype(float) - photo[inside]) ** 2).mean())
+    assert np.mean(after) < 0.75 * np.mean(before)
 
 
 def test_what_is_no_model_is_said(tmp_path, monkeypatch) -> None:
