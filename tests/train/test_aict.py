@@ -214,11 +214,15 @@ def test_data_without_truth_or_validation_is_refused(dark, tmp_path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_train_two_steps_by_the_shipped_config(dark, small_pack, tmp_path) -> None:
+@pytest.mark.parametrize("config", ["aict_tiny.yaml", "aict_iharmony4.yaml"])
+def test_two_processes_train_two_steps_by_a_shipped_config(dark, small_pack, tmp_path, config) -> None:
+    photos = (
+        ("--photos.folder", str(small_pack)) if config == "aict_tiny.yaml" else ()
+    )  # the other reads files
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"),
-        *("scripts/train_aict.py", "--config", "configs/aict_tiny.yaml", "--max_steps", "2"),
-        *("--photos.folder", str(small_pack), "--optim.batch_size", "4"),
+        *("scripts/train_aict.py", "--config", f"configs/{config}", "--max_steps", "2"),
+        *(*photos, "--optim.batch_size", "4"),
         *("--data.manifest", str(dark), "--network.low_resolution", "16", "--out", str(tmp_path / "two")),
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
