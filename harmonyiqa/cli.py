@@ -72,7 +72,8 @@ COMMANDS: dict[str, Command] = {
         "harmonized images against real photos: fMSE, MSE, PSNR, SSIM, scores",
         "harmonyiqa.pipelines.harmonize_eval:harmonize_eval",
         lists={
-            "methods": "aict, copy, reinhard, ...: harmonize by these; default: the images are results already"
+            "methods": "aict, copy, reinhard, ...: harmonize by these; default: the images are results already",
+            "by": "with copy among the methods: split gains by these columns: source, or severity:6,12",
         },
     ),
     "tables": Command(

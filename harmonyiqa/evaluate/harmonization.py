@@ -177,6 +177,8 @@ class Measured:
         group: the subset.
         figures: fmse, mse, psnr, ssim where there is a real photo; score where it was asked for.
         error: why nothing could be measured.
+        content: the scene, where the manifest names it.
+        kinds: what kinds of composite it is, beside its subset: "source ccp", "severity over 12".
     """
 
     image: str
@@ -184,6 +186,8 @@ class Measured:
     group: str
     figures: dict[str, float]
     error: str | None = None
+    content: str | None = None
+    kinds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

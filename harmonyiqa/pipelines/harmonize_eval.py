@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -29,6 +30,7 @@ def harmonize_eval(
     over: str | None = None,
     split: str | None = None,
     group: str | None = None,
+    by: list[str] | None = None,
     limit: int = 0,
     score: Literal["none", "nr", "fr"] = "none",
     model: str | None = None,
@@ -36,6 +38,8 @@ def harmonize_eval(
     out: str | None = None,
     out_json: str | None = None,
     out_markdown: str | None = None,
+    bootstrap: int = 1000,
+    seed: int = 0,
     fast: bool = False,
     device: str | None = None,
     max_pixels: int = DEFAULT_MAX_PIXELS,
@@ -43,7 +47,8 @@ def harmonize_eval(
     """Measure harmonized images against real photos: MSE, fMSE, PSNR, SSIM, and what HarmonyIQA says of them.
 
     Means are over images, per subset (group) and over all; where the AICT paper has a table of the same data, size and
-    protocol, its rows stand above.
+    protocol, its rows stand above. With `copy` among the methods a second table sets each result against its
+    composite, with 95% intervals over scenes.
 
     Args:
         manifest: Composites with mask and reference (`harmonyiqa data iharmony4`, `ccharmony`), or results of
@@ -55,6 +60,7 @@ def harmonize_eval(
         over: Only images whose sides both exceed this, such as 4096x2160 or 5120x2880.
         split: train, val, test or all. Default: test, or all where the manifest has no test rows.
         group: Only this subset, such as HAdobe5k.
+        by: Columns of the manifest by which the second table is split too: source, or with cuts severity:6,12.
         limit: Only the first so many rows; 0 takes all.
         score: Score the results with HarmonyIQA too: nr without, fr with the real photo as its reference. Rows without
             a real photo can only be scored.
@@ -63,6 +69,8 @@ def harmonize_eval(
         out: Write the figures of every image here: .csv, .jsonl or .parquet.
         out_json: Write the means here.
         out_markdown: Write the printed table here.
+        bootstrap: Resamples behind each interval.
+        seed: Seed of the resamples.
         fast: Look up with numba (extra `fast`).
         device: Where networks run, such as cpu or cuda:1. Default: a GPU if there is one.
         max_pixels: The most pixels (width x height) an image may have.
@@ -75,13 +83,16 @@ def harmonize_eval(
     """
     from tqdm import tqdm
 
+    from harmonyiqa.evaluate.gains import gains
     from harmonyiqa.evaluate.harmonization import means
     from harmonyiqa.harmonize.methods import harmonizer
-    from harmonyiqa.report.harmonization_table import matching_table, render
+    from harmonyiqa.report.harmonization_table import matching_table, render, render_gains
     from harmonyiqa.report.tables import write_text
 
     if size is not None and size < 11:
         raise UserError(f"size {size} must be at least 11, the window of SSIM")
+    if bootstrap < 1:
+        raise UserError(f"bootstrap {bootstrap} must be at least 1")
     rows = _rows(read_manifest(manifest), split, group, over, limit, max_pixels)
     lacking = [row.image for row in rows.rows if row.reference is None]
     if lacking and score != "nr":
@@ -93,6 +104,7 @@ def harmonize_eval(
         raise UserError(f"{manifest}: no reference of these rows shows the truth (decoys and pastes)")
     if left_out := len(rows.rows) - len(shown.rows):
         log.info("%d rows are left out: their reference does not show the truth (decoys, pastes)", left_out)
+    kinds = _kinds(shown.rows, by or [])
     place, judge = None, None
     if "aict" in (methods or []) or score != "none":
         from harmonyiqa.pipelines.score import pick_device
@@ -104,10 +116,15 @@ def harmonize_eval(
 
         judge = HarmonyIQA.from_pretrained(scorer, device=place)
     measured: list[Measured] = []
-    for row in tqdm(shown.rows, desc="harmonize-eval", unit="image", disable=None):
-        measured += _measure(shown, row, functions, protocol, size, judge, score == "fr", max_pixels)
+    for row, own in zip(
+        tqdm(shown.rows, desc="harmonize-eval", unit="image", disable=None), kinds, strict=True
+    ):
+        measured += [
+            replace(each, content=row.content, kinds=own)
+            for each in _measure(shown, row, functions, protocol, size, judge, score == "fr", max_pixels)
+        ]
 
-    found = means(measured)
+    found, gained = means(measured), gains(measured, bootstrap=bootstrap, seed=seed)
     published = matching_table({each.group for each in measured}, protocol, size, over)
     text = _heading(manifest, protocol, size, over) + "\n\n"
     if found:
@@ -116,12 +133,15 @@ def harmonize_eval(
         text += (
             f"\nRows marked paper: table {published.name} of Meng et al., NeurIPS 2024 ({published.title}).\n"
         )
+    if gained:
+        text += "\n" + render_gains(gained) + "\n"
     if out is not None:
         write_table(
             [
                 {
                     "image": each.image,
                     "group": each.group,
+                    "content": each.content,
                     "method": each.method,
                     **each.figures,
                     "error": each.error,
@@ -139,7 +159,8 @@ def harmonize_eval(
             "over": over,
             "score": score,
         }
-        write_text(json.dumps({"means": plain, "settings": settings}, indent=2) + "\n", out_json)
+        told = {"means": plain, "gains": [asdict(each) for each in gained], "settings": settings}
+        write_text(json.dumps(told, indent=2) + "\n", out_json)
     if out_markdown is not None:
         write_text(text, out_markdown)
     print(text, end="")
@@ -172,6 +193,36 @@ def _rows(
             f"{whole.path}: no row is left (split {split}, group {group}, over {over}; groups: {groups})"
         )
     return chosen
+
+
+def _kinds(rows: Sequence[Row], by: Sequence[str]) -> list[tuple[str, ...]]:
+    """For every row its kinds of composite, one a column that was asked for."""
+    columns = []
+    for column, _, cuts in (asked.partition(":") for asked in by):
+        values = [row.extra.get(column, getattr(row, column, None)) for row in rows]
+        if any(value is None or value == "" for value in values):
+            known = sorted({name for row in rows for name in row.extra}) or ["none"]
+            raise UserError(
+                f"by {column}: not every row has a value of that column (further columns: {', '.join(known)})"
+            )
+        try:
+            columns.append(
+                [_kind(column, value, [float(cut) for cut in cuts.split(",") if cut]) for value in values]
+            )
+        except ValueError as error:
+            raise UserError(f"by {column}:{cuts}: {error}") from error
+    return [tuple(kinds) for kinds in zip(*columns, strict=True)] if columns else [()] * len(rows)
+
+
+def _kind(column: str, value: object, cuts: Sequence[float]) -> str:
+    if not cuts:
+        return f"{column} {value}"
+    number = float(str(value))
+    under = [cut for cut in cuts if cut < number]
+    over = [cut for cut in cuts if cut >= number]
+    if not under:
+        return f"{column} to {min(over):g}"
+    return f"{column} over {max(under):g}" + (f" to {min(over):g}" if over else "")
 
 
 def _size(text: str) -> tuple[int, int]:

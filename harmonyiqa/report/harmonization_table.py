@@ -3,9 +3,10 @@
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from harmonyiqa.evaluate.gains import Gain
 from harmonyiqa.evaluate.harmonization import FIGURES, Mean
 from harmonyiqa.report.paper import PublishedTable, read_published
-from harmonyiqa.report.tables import table
+from harmonyiqa.report.tables import Footnotes, cell_text, table
 
 PUBLISHED = Path(__file__).with_name("published_aict.yaml")
 _TITLES = {"fmse": "fMSE", "mse": "MSE", "psnr": "PSNR", "ssim": "SSIM", "score": "HarmonyIQA"}
@@ -53,6 +54,23 @@ def render(found: Sequence[Mean], published: PublishedTable | None) -> str:
                 cells = [_cell(name, mean.figures.get(name)) for name in names]
                 lines.append([subset, f"{mean.method} (ours)", str(mean.images), *cells])
     return table(["subset", "method", "images", *(_TITLES[name] for name in names)], lines)
+
+
+def render_gains(found: Sequence[Gain]) -> str:
+    """One line a subset and method: results against their composites, 95% intervals in brackets."""
+    notes = Footnotes()
+    columns = [
+        ("fMSE / composites'", [each.share for each in found]),
+        ("images nearer", [each.nearer for each in found]),
+        ("HarmonyIQA gained", [each.score for each in found]),
+    ]
+    shown = [(title, cells) for title, cells in columns if any(cells)]
+    texts = [[cell_text(cell, notes) if cell else "" for cell in cells] for _, cells in shown]
+    lines = [
+        [each.subset, each.method, str(each.images), *line]
+        for each, line in zip(found, zip(*texts, strict=True), strict=True)
+    ]
+    return table(["subset", "method", "images", *(title for title, _ in shown)], lines)
 
 
 def _cell(name: str, value: float | None) -> str:

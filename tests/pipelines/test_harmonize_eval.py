@@ -39,6 +39,7 @@ def composites(tmp_path: Path) -> Path:
                 group=group,
                 split="test",
                 method="composite",
+                extra={"light": "dim" if i % 2 else "dark", "severity": 3.0 * i},
             )
         )
     rows.append(
@@ -79,6 +80,30 @@ def test_figures_are_those_of_the_protocol_with_published_rows_beside(composites
     line = next(line for line in shown.splitlines() if line.startswith("| HCOCO") and "AICT" in line)
     assert [cell.strip() for cell in line.split("|")[3:8]] == ["paper", "240.62", "12.30", "39.83", "0.9936"]
     assert "table 1 of Meng et al." in shown
+
+
+def test_results_stand_against_their_composites_by_kind(composites, tmp_path, capsys) -> None:
+    out = tmp_path / "m.json"
+    kinds = ["--by", "light", "severity:2,5"]
+    assert _run(composites, "--methods", "copy", "mkl", "reinhard", *kinds, "--out_json", str(out)) == 0
+    shown = capsys.readouterr().out
+    told = json.loads(out.read_text())
+    fmse = {(m["subset"], m["method"]): m["fmse"] for m in told["means"]}
+    found = {(g["subset"], g["method"]): g for g in told["gains"]}
+    assert found["All", "mkl"]["share"]["value"] == pytest.approx(fmse["All", "mkl"] / fmse["All", "copy"])
+    counts = {subset: each["images"] for (subset, method), each in found.items() if method == "mkl"}
+    assert counts == {
+        "HCOCO": 2,
+        "HAdobe5k": 2,
+        "light dark": 2,
+        "light dim": 2,
+        "severity to 2": 1,
+        "severity over 2 to 5": 1,
+        "severity over 5": 2,
+        "All": 4,
+    }
+    share = found["All", "mkl"]["share"]
+    assert f"| {share['value']:.3f} [{share['low']:.3f}, {share['high']:.3f}] |" in shown
 
 
 @pytest.mark.parametrize(
@@ -129,6 +154,9 @@ def test_a_row_that_fails_is_named(composites, tmp_path, capsys) -> None:
         (["--methods", "magic"], "'magic' is unknown"),
         (["--over", "4k"], "over '4k' must be like 4096x2160"),
         (["--group", "HElse"], "no row is left"),
+        (["--by", "colour"], "by colour: not every row has"),
+        (["--by", "light:3"], "by light:3: could not convert"),
+        (["--bootstrap", "0"], "bootstrap 0 must be at least 1"),
         (["--size", "5"], "size 5 must be at least 11"),
         (["--protocol", "mine"], "protocol"),
     ],
