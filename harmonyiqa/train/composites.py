@@ -30,7 +30,8 @@ from harmonyiqa.synthesize.transforms import PARAMETRIC, TRANSFER
 class CompositeDataset(Dataset[dict[str, torch.Tensor]]):
     """Batches of composites, made when they are asked for; number i is the same whenever and wherever it is made.
 
-    A batch asks one kind of question: every `every`-th shows the reference first, the others one image.
+    A batch asks one kind of question: every `every`-th shows the reference first, the others one image. The batches of
+    one step, one a process, ask the same kind and so take equally long.
 
     Args:
         maker: makes them.
@@ -40,6 +41,7 @@ class CompositeDataset(Dataset[dict[str, torch.Tensor]]):
         every: 1 asks full-reference questions only, 2 every second time.
         grid: cells along a side of the map.
         stage: labels are the scores, in stage 1 the sentences; in stage 0 sentences stand beside the scores.
+        together: batches that make one step: the processes, which take them in order.
 
     Raises:
         UserError: an image takes more than one tile.
@@ -54,11 +56,13 @@ class CompositeDataset(Dataset[dict[str, torch.Tensor]]):
         every: int,
         grid: int,
         stage: Literal[0, 1, 2],
+        together: int = 1,
     ) -> None:
         if inputs.image_processor.crop_to_patches:
             raise UserError("learning from photos needs max_tiles 1: a map belongs to one tile")
         self.maker = maker
-        self.batches, self.batch_size, self.every, self.grid = batches, batch_size, every, grid
+        self.batches, self.batch_size, self.grid = batches, batch_size, grid
+        self.every, self.together = every, together
         blank = Image.new("RGB", (maker.size, maker.size))
         self.examples = inputs.prepare(blank), inputs.prepare(blank, blank)
         self.inputs, self.stage = inputs, stage
@@ -73,7 +77,7 @@ class CompositeDataset(Dataset[dict[str, torch.Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         """One batch as `HarmonyIQA.forward` wants it."""
-        full = index % self.every == self.every - 1
+        full = index // self.together % self.every == self.every - 1
         # beside its photo even a fitting object is another one, and no longer a question of colour; and a change of the
         # whole can be told from the region's, however far it goes
         own = self.maker.recipe
@@ -119,7 +123,8 @@ def composites(
     maker = composite_maker(settings, cache, "train", tile=tile, seed=seed)
     every, batches = settings.reference_every, settings.images // batch_size
     grid = math.isqrt(inputs.tokens_per_tile) * settings.map_cells
-    return CompositeDataset(maker, inputs, batches, batch_size, every, grid, stage)
+    together = PartialState().num_processes
+    return CompositeDataset(maker, inputs, batches, batch_size, every, grid, stage, together)
 
 
 def composite_maker(settings: PhotoSettings, cache: Path, split: str, *, tile: int, seed: int) -> BatchMaker:

@@ -150,6 +150,7 @@ def _arguments(settings: TrainSettings, items: int) -> TrainingArguments:
         higher_better=True,
         keep_last=validation.keep == "last",
         per_device_eval_batch_size=validation.batch_size,
+        train_sampling_strategy="random" if settings.photos is None else "sequential",  # drawn when made
         lr_scheduler_type="cosine",
         warmup_steps=optim.warmup,  # below 1 it is a share of all steps
         weight_decay=optim.weight_decay,

@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.data_loader import BatchSamplerShard
 from PIL import Image
+from torch.utils.data import BatchSampler, SequentialSampler
 
 from harmonyiqa import HarmonyIQA
 from harmonyiqa.config import PhotoSettings, StartSettings, TrainableSettings
@@ -72,6 +74,18 @@ def test_every_second_batch_shows_the_reference(data: CompositeDataset, model: H
     assert (fr["input_ids"] == image).sum(1).tolist() == [8] * 4
     assert len(nr["pixel_values"]) == 4
     assert len(fr["pixel_values"]) == 8
+
+
+def test_the_processes_of_a_step_ask_the_same_kind_of_question(
+    data: CompositeDataset, model: HarmonyIQA
+) -> None:
+    pair = CompositeDataset(data.maker, model.inputs, 12, 1, 3, data.grid, 2, together=2)
+    batches = BatchSampler(SequentialSampler(pair), 1, drop_last=False)
+    kinds = [
+        [len(pair[index]["pixel_values"]) for (index,) in BatchSamplerShard(batches, 2, process)]
+        for process in range(2)
+    ]
+    assert kinds == [[1, 1, 2, 1, 1, 2]] * 2  # pictures: the image alone, or the reference as well
 
 
 def test_beside_the_reference_whole_photos_change_as_far_as_regions(
