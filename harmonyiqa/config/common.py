@@ -41,6 +41,8 @@ class PhotoSettings:
         mildest: severities are even from here to the worst, in CIEDE2000; 0: so that scores are even.
         pastes: the share in which a region of another photo is laid in.
         blobs: the share of regions that are random blobs of their photos.
+        source_exponent: collections are drawn in proportion to this power of how many regions they have: 0 equally,
+            1 so that every region is drawn equally often.
         paired: each batch shows every scene twice, altered and not; full-reference questions do not.
         worn: the share that is made smaller and larger again, with noise and as a poorer JPEG at the end.
         map_cells: cells along a side of an image token in the map that the model learns to draw.
@@ -58,11 +60,13 @@ class PhotoSettings:
     mildest: float = 0.0
     pastes: float = 0.2
     blobs: float = 0.0
+    source_exponent: float = 0.0
     paired: bool = False
     worn: float = 0.0
     map_cells: int = 4
 
     def __post_init__(self) -> None:
         require("photos.images", self.images, self.images >= 1, "at least 1")
+        require("photos.source_exponent", self.source_exponent, 0 <= self.source_exponent <= 1, "within 0..1")
         require("photos.map_cells", self.map_cells, self.map_cells >= 1, "at least 1")
         require("photos.reference_every", self.reference_every, self.reference_every >= 1, "at least 1")

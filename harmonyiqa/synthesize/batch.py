@@ -86,7 +86,7 @@ class BatchMaker:
             altered = self.plan(n - n // 2, replace(recipe, paired=False, untouched=0.0))
             compressed, fitting = self._rand(n // 2) < recipe.compressed, self._rand(n // 2) < 0.5
             return with_twins(altered, compressed, fitting)
-        regions, donors = self._draw_regions(n)
+        regions, donors = self._draw_regions(n, recipe.source_exponent)
         family = self._integers(len(self.families), (n,))
         pasted = self._rand(n) < recipe.paste
         family[pasted] = PASTE
@@ -136,11 +136,15 @@ class BatchMaker:
 
     # --- what is drawn ---------------------------------------------------------------------------------------------
 
-    def _draw_regions(self, n: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Regions (n,), each source equally often, and donors (n,), half of them of the same class if there is one."""
-        which = self._integers(len(self._of_source), (n,)).tolist()
+    def _draw_regions(self, n: int, exponent: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """Regions (n,), sources by a power of their size, and donors (n,), half of the same class if there is one."""
+        if exponent:
+            sizes = torch.tensor([len(each) for each in self._of_source], device=self.device)
+            which = torch.multinomial(sizes**exponent, n, replacement=True, generator=self.generator)
+        else:
+            which = self._integers(len(self._of_source), (n,))
         regions, donors = [], []
-        for source in which:
+        for source in which.tolist():
             pool = self._of_source[source]
             region = int(pool[self._integers(len(pool), ())])
             alike = self._same_class[int(self.bank.classes[region])]

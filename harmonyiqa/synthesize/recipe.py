@@ -22,6 +22,7 @@ class Recipe:
         families: the changes of a region, equally often.
         between: severities, equally often; None: so that all scores are equally often.
         blobs: regions that are a random blob of their photo instead.
+        source_exponent: collections are drawn in proportion to this power of how many regions they have; 0: equally.
         paired: the second half of a batch is the first half's scenes with nothing to see: their regions untouched, or
             for every other paste the same one, fitting in colour.
         worn: made smaller and larger again, with noise and as a poorer JPEG at the end, so that what a change of colour
@@ -38,6 +39,7 @@ class Recipe:
     families: tuple[str, ...] = tuple(PARAMETRIC | TRANSFER)
     between: tuple[float, float] | None = None
     blobs: float = 0.0
+    source_exponent: float = 0.0
     paired: bool = False
     worn: float = 0.0
 

@@ -162,6 +162,7 @@ def composite_maker(settings: PhotoSettings, cache: Path, split: str, *, tile: i
         families=tuple(name for name in known if name not in settings.held_out),
         between=(settings.mildest, WORST_DELTA_E) if settings.mildest else None,
         blobs=settings.blobs,
+        source_exponent=settings.source_exponent,
         paired=settings.paired,
         worn=settings.worn,
     )

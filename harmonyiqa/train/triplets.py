@@ -109,14 +109,17 @@ class MadeTriplets(Dataset[list[Triplet]]):
 
     Args:
         maker: makes them. Only shifts of a photo's own region have a truth: the photo without the shift, changed as a
-            whole where the recipe says so. Pastes, twins and wear are left out.
+            whole where the recipe says so. Pastes, twins and wear are left out, and so are statistics of another photo
+            that may be of any severity: their squared errors would drown all others.
         batches: how many there are.
         size: images in each.
     """
 
     def __init__(self, maker: BatchMaker, batches: int, size: int) -> None:
         self.maker, self.batches, self.size = maker, batches, size
-        self.recipe = replace(maker.recipe, untouched=0.1, paste=0, compressed=0, paired=False, worn=0)
+        self.recipe = replace(
+            maker.recipe, untouched=0.1, paste=0, natural=0, compressed=0, paired=False, worn=0
+        )
 
     def __len__(self) -> int:
         return self.batches

@@ -40,6 +40,16 @@ def test_the_bank_knows_regions_classes_and_sources(bank: PhotoBank) -> None:
     assert (bank.classes[bank.sources != 1] == -1).all()
 
 
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
+def test_collections_are_drawn_by_a_power_of_their_size(bank: PhotoBank, exponent: float) -> None:
+    sizes = torch.bincount(bank.sources)
+    plan = BatchMaker(bank, SIDE, Recipe(source_exponent=exponent)).plan(6000)
+    drawn = torch.bincount(bank.sources[plan.regions]) / 6000
+    assert torch.allclose(drawn, sizes**exponent / (sizes**exponent).sum(), atol=0.03)
+    if exponent:
+        assert (drawn - 1 / 3).abs().max() > 0.03
+
+
 def test_a_mask_is_its_region(bank: PhotoBank) -> None:
     masks = bank.mask(torch.arange(len(bank.regions)))
     share = masks.float().mean((1, 2))
