@@ -134,7 +134,9 @@ def _network(repeats: int, threads: int) -> dict[str, Any]:
         model.train().tables(image, mask)
     tokens, layers = (side // 4) ** 2, 9
     attention = layers * 2 * tokens**2 * 256  # two products of tokens x tokens x 256
-    projections = layers * tokens * 3 * 256**2  # queries, keys, values: a function, which counters of modules miss
+    projections = (
+        layers * tokens * 3 * 256**2
+    )  # queries, keys, values: a function, which counters of modules miss
     gmac = counter.get_total_flops() / 2e9
     return {
         "ms": round(milliseconds),
