@@ -61,7 +61,7 @@ def harmonize_eval(
         split: train, val, test or all. Default: test, or all where the manifest has no test rows.
         group: Only this subset, such as HAdobe5k.
         by: Columns of the manifest by which the second table is split too: source, or with cuts severity:6,12.
-        limit: Only the first so many rows; 0 takes all.
+        limit: Only so many rows, spread evenly over the manifest; 0 takes all.
         score: Score the results with HarmonyIQA too: nr without, fr with the real photo as its reference. Rows without
             a real photo can only be scored.
         model: The AICT network: a folder or a hub id. Default: the bundled one.
@@ -184,9 +184,9 @@ def _rows(
         chosen = chosen.select(
             lambda row: _exceeds(chosen.resolve(row.composite or row.image), least, max_pixels)
         )
-    if limit:
-        first = {id(row) for row in chosen.rows[:limit]}
-        chosen = chosen.select(lambda row: id(row) in first)
+    if 0 < limit < len(chosen.rows):
+        spread = {id(chosen.rows[index * len(chosen.rows) // limit]) for index in range(limit)}
+        chosen = chosen.select(lambda row: id(row) in spread)
     if not chosen.rows:
         groups = ", ".join(sorted({row.group for row in whole.rows if row.group})) or "none"
         raise UserError(

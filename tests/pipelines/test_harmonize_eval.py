@@ -106,6 +106,12 @@ def test_results_stand_against_their_composites_by_kind(composites, tmp_path, ca
     assert f"| {share['value']:.3f} [{share['low']:.3f}, {share['high']:.3f}] |" in shown
 
 
+def test_a_limit_takes_rows_from_all_over_the_manifest(composites, tmp_path) -> None:
+    assert _run(composites, "--limit", "2", "--out", str(tmp_path / "rows.csv")) == 0
+    with (tmp_path / "rows.csv").open() as file:
+        assert [row["image"] for row in csv.DictReader(file)] == ["0_image.png", "2_image.png"]
+
+
 @pytest.mark.parametrize(
     ("words", "table"),
     [
