@@ -134,9 +134,8 @@ def _network(repeats: int, threads: int) -> dict[str, Any]:
         model.train().tables(image, mask)
     tokens, layers = (side // 4) ** 2, 9
     attention = layers * 2 * tokens**2 * 256  # two products of tokens x tokens x 256
-    projections = (
-        layers * tokens * 3 * 256**2
-    )  # queries, keys, values: a function, which counters of modules miss
+    # queries, keys and values are made by a function, which counters of modules do not see
+    projections = layers * tokens * 3 * 256**2
     gmac = counter.get_total_flops() / 2e9
     return {
         "ms": round(milliseconds),

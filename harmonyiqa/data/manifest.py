@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -83,6 +83,11 @@ class Manifest:
                 f"{self.path} has no row of split {name!r} (found: {found}); see `harmonyiqa data split`"
             )
         return chosen
+
+
+def evenly(rows: Sequence[Row], most: int) -> list[Row]:
+    """At most so many rows, spread evenly over all; 0 takes all."""
+    return [rows[i * len(rows) // most] for i in range(most)] if 0 < most < len(rows) else list(rows)
 
 
 def read_manifest(path: str | Path) -> Manifest:

@@ -51,10 +51,11 @@ def gains(measured: Sequence[Measured], *, bootstrap: int = 1000, seed: int = 0)
         if each.method != COMPOSITE and each.error is None and each.image in composites
     ]
     groups = list(dict.fromkeys(each.group for each in results))
+    methods = list(dict.fromkeys(each.method for each in results))
     kinds = sorted({kind for each in results for kind in each.kinds})
     found = []
     for subset in [*(groups if len(groups) > 1 else []), *kinds, "All"]:
-        for method in dict.fromkeys(each.method for each in results):
+        for method in methods:
             chosen = [
                 each
                 for each in results

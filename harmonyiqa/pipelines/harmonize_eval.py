@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from harmonyiqa.data.manifest import Manifest, Row, read_manifest
+from harmonyiqa.data.manifest import Manifest, Row, evenly, read_manifest
 from harmonyiqa.data.tables import write_table
 from harmonyiqa.data.truth import shows_truth
 from harmonyiqa.errors import UserError
@@ -184,9 +184,7 @@ def _rows(
         chosen = chosen.select(
             lambda row: _exceeds(chosen.resolve(row.composite or row.image), least, max_pixels)
         )
-    if 0 < limit < len(chosen.rows):
-        spread = {id(chosen.rows[index * len(chosen.rows) // limit]) for index in range(limit)}
-        chosen = chosen.select(lambda row: id(row) in spread)
+    chosen = replace(chosen, rows=evenly(chosen.rows, limit))
     if not chosen.rows:
         groups = ", ".join(sorted({row.group for row in whole.rows if row.group})) or "none"
         raise UserError(
@@ -198,7 +196,7 @@ def _rows(
 def _kinds(rows: Sequence[Row], by: Sequence[str]) -> list[tuple[str, ...]]:
     """For every row its kinds of composite, one a column that was asked for."""
     columns = []
-    for column, _, cuts in (asked.partition(":") for asked in by):
+    for column, _, text in (asked.partition(":") for asked in by):
         values = [row.extra.get(column, getattr(row, column, None)) for row in rows]
         if any(value is None or value == "" for value in values):
             known = sorted({name for row in rows for name in row.extra}) or ["none"]
@@ -206,11 +204,10 @@ def _kinds(rows: Sequence[Row], by: Sequence[str]) -> list[tuple[str, ...]]:
                 f"by {column}: not every row has a value of that column (further columns: {', '.join(known)})"
             )
         try:
-            columns.append(
-                [_kind(column, value, [float(cut) for cut in cuts.split(",") if cut]) for value in values]
-            )
+            cuts = [float(cut) for cut in text.split(",") if cut]
+            columns.append([_kind(column, value, cuts) for value in values])
         except ValueError as error:
-            raise UserError(f"by {column}:{cuts}: {error}") from error
+            raise UserError(f"by {column}:{text}: {error}") from error
     return [tuple(kinds) for kinds in zip(*columns, strict=True)] if columns else [()] * len(rows)
 
 

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
+from harmonyiqa.data.manifest import Manifest, Row, evenly
+
 if TYPE_CHECKING:
     from PIL import Image
 
     from harmonyiqa import HarmonyIQA
-    from harmonyiqa.data.manifest import Manifest, Row
     from harmonyiqa.evaluate.probes import Probe
     from harmonyiqa.evaluate.tables import Result
     from harmonyiqa.model.inputs import Example
@@ -36,7 +37,7 @@ def run_probes(model: "HarmonyIQA", manifest: "Manifest", *, no_reference: bool 
 
     rows = [row for row in manifest.rows if row.mos is not None]
     full = _has_references(rows, no_reference)
-    some = _evenly(rows, PHOTOS)
+    some = evenly(rows, PHOTOS)
     photos = [open_rgb(manifest.resolve(row.reference or row.image)) for row in some]
     masks = [
         None if row.mask is None else open_mask(manifest.resolve(row.mask), photo.size)
@@ -47,7 +48,7 @@ def run_probes(model: "HarmonyIQA", manifest: "Manifest", *, no_reference: bool 
         pairs = zip(pictures, cycle(photos))  # as many as photos, or three plain images
         return _scores(model, (model.prepare(image, photo if full else None) for image, photo in pairs))
 
-    chosen = _evenly(rows, PREDICTIONS)
+    chosen = evenly(rows, PREDICTIONS)
     half = any(p.dtype in (torch.bfloat16, torch.float16) for p in model.backbone.parameters())
     examples = [model.prepare(photo) for photo in photos[: _BATCH - 1]]
     examples.append(model.prepare(photos[0], photos[0]))  # longer: the others are padded
@@ -83,7 +84,7 @@ def validate(
     from harmonyiqa.evaluate.tables import measure, measurement
 
     rows = [row for row in manifest.rows if row.mos is not None]
-    rows = _evenly(rows, most or len(rows))
+    rows = evenly(rows, most)
     full = _has_references(rows, no_reference)
     scores = np.array(_scores(model, _examples(model, manifest, rows, full=full)))
     scored = np.isfinite(scores)
@@ -96,11 +97,6 @@ def validate(
 
 def _has_references(rows: "Sequence[Row]", no_reference: bool) -> bool:
     return not no_reference and all(row.reference is not None for row in rows)
-
-
-def _evenly(rows: "Sequence[Row]", most: int) -> "list[Row]":
-    count = min(len(rows), most)
-    return [rows[i * len(rows) // count] for i in range(count)]
 
 
 def _examples(

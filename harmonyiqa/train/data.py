@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 from torch.utils.data import Dataset
 
 from harmonyiqa.config import Mode
-from harmonyiqa.data.manifest import Manifest, Row
+from harmonyiqa.data.manifest import Manifest, Row, evenly
 from harmonyiqa.errors import UserError
 from harmonyiqa.images import open_rgb
 from harmonyiqa.model.inputs import Example, Inputs
@@ -58,8 +58,7 @@ class ScoreDataset(Dataset[Item]):
                 raise UserError(f"{manifest.path}: {row.image} (split {split}) has no mos to learn from")
             if row.reference is None and mode != "nr":
                 raise UserError(f"{manifest.path}: {row.image} has no reference, which mode {mode!r} needs")
-        if 0 < limit < len(rows):
-            rows = [rows[i * len(rows) // limit] for i in range(limit)]
+        rows = evenly(rows, limit)
         modes: tuple[Literal["nr", "fr"], ...] = ("nr", "fr") if mode == "both" else (mode,)
         self.questions: list[tuple[Row, Literal["nr", "fr"]]] = [(row, m) for row in rows for m in modes]
         self.mos = torch.tensor([row.mos for row in rows], dtype=torch.float32)

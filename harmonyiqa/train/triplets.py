@@ -12,7 +12,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from harmonyiqa.config import AictDataSettings
-from harmonyiqa.data.manifest import Manifest
+from harmonyiqa.data.manifest import Manifest, evenly
 from harmonyiqa.data.truth import with_truth
 from harmonyiqa.errors import UserError
 from harmonyiqa.harmonize.network import low_resolution
@@ -56,8 +56,7 @@ class TripletDataset(Dataset[Triplet]):
         self, manifest: Manifest, split: str, settings: AictDataSettings, *, augment: bool, limit: int = 0
     ) -> None:
         self.manifest = with_truth(manifest.split(split))
-        rows = self.manifest.rows
-        self.rows = [rows[i * len(rows) // limit] for i in range(limit)] if 0 < limit < len(rows) else rows
+        self.rows = evenly(self.manifest.rows, limit)
         self.settings = settings
         self.augment = augment
 
@@ -110,7 +109,7 @@ class MadeTriplets(Dataset[list[Triplet]]):
     Args:
         maker: makes them. Only shifts of a photo's own region have a truth: the photo without the shift, changed as a
             whole where the recipe says so. Pastes, twins and wear are left out, and so are statistics of another photo
-            that may be of any severity: their squared errors would drown all others.
+            that may be of any severity: they would be half of the squared error.
         batches: how many there are.
         size: images in each.
     """
