@@ -60,7 +60,8 @@ def harmonize_eval(
         over: Only images whose sides both exceed this, such as 4096x2160 or 5120x2880.
         split: train, val, test or all. Default: test, or all where the manifest has no test rows.
         group: Only this subset, such as HAdobe5k.
-        by: Columns of the manifest by which the second table is split too: source, or with cuts severity:6,12.
+        by: Columns of the manifest by which the second table is split too: source, or with cuts severity:6,12. Needs
+            `copy` among the methods.
         limit: Only so many rows, spread evenly over the manifest; 0 takes all.
         score: Score the results with HarmonyIQA too: nr without, fr with the real photo as its reference. Rows without
             a real photo can only be scored.
@@ -83,7 +84,7 @@ def harmonize_eval(
     """
     from tqdm import tqdm
 
-    from harmonyiqa.evaluate.gains import gains
+    from harmonyiqa.evaluate.gains import COMPOSITE, gains
     from harmonyiqa.evaluate.harmonization import means
     from harmonyiqa.harmonize.methods import harmonizer
     from harmonyiqa.report.harmonization_table import matching_table, render, render_gains
@@ -93,6 +94,8 @@ def harmonize_eval(
         raise UserError(f"size {size} must be at least 11, the window of SSIM")
     if bootstrap < 1:
         raise UserError(f"bootstrap {bootstrap} must be at least 1")
+    if by and COMPOSITE not in (methods or []):
+        raise UserError(f"by {by[0]} splits the second table, which needs {COMPOSITE} among the methods")
     rows = _rows(read_manifest(manifest), split, group, over, limit, max_pixels)
     lacking = [row.image for row in rows.rows if row.reference is None]
     if lacking and score != "nr":
