@@ -58,7 +58,8 @@ def main(
         processes: of torchrun: one a GPU, or one a core.
         workers: processes that write composites.
         last: the stage whose model is calibrated and stored; stage 0 can say and give scores already.
-        tower: a model whose vision tower is trained already: the recipe goes on from it at 224 px.
+        tower: a model that is trained already, such as the bundled one: the recipe goes on from its tower at 224 px,
+            then from its LLM and heads.
         precision: bf16 on a GPU, or on a processor with AMX, where a step takes a quarter less.
     """
     work = Path(out)
@@ -91,6 +92,8 @@ def main(
         models = {"start.model": folder / "model"}
         if name in ("stage0", "stage1"):
             models["start.head"] = work / "stage0/model"
+        elif tower is not None:
+            models["start.head"] = Path(tower)
     if last == "stage0":
         model = HarmonyIQA.from_pretrained(work / "stage0/model")
     else:

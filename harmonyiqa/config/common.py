@@ -44,6 +44,7 @@ class PhotoSettings:
         source_exponent: collections are drawn in proportion to this power of how many regions they have: 0 equally,
             1 so that every region is drawn equally often.
         paired: each batch shows every scene twice, altered and not; full-reference questions do not.
+        ranked: stages 0 and 2 learn which of a scene's two images is the better one, beside both scores; with `paired`.
         worn: the share that is made smaller and larger again, with noise and as a poorer JPEG at the end.
         map_cells: cells along a side of an image token in the map that the model learns to draw.
     """
@@ -62,11 +63,13 @@ class PhotoSettings:
     blobs: float = 0.0
     source_exponent: float = 0.0
     paired: bool = False
+    ranked: bool = False
     worn: float = 0.0
     map_cells: int = 4
 
     def __post_init__(self) -> None:
         require("photos.images", self.images, self.images >= 1, "at least 1")
         require("photos.source_exponent", self.source_exponent, 0 <= self.source_exponent <= 1, "within 0..1")
+        require("photos.ranked", self.ranked, self.paired or not self.ranked, "off where photos.paired is")
         require("photos.map_cells", self.map_cells, self.map_cells >= 1, "at least 1")
         require("photos.reference_every", self.reference_every, self.reference_every >= 1, "at least 1")

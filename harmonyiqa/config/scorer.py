@@ -58,7 +58,7 @@ class StartSettings:
         revision: the hub revision (branch, tag or commit).
         prompt: a prompt of `prompts/` by name, or a YAML file; a model saved by this package keeps its own.
         max_tiles: tiles an image at most, the thumbnail not counted; likewise. Their side is the checkpoint's own.
-        head: stage 2: begin with the score head of this saved model ("bundled" or a folder) instead of a new one.
+        head: stages 0 and 2: begin with the heads of this saved model ("bundled" or a folder) instead of new ones.
         dtype: how weights that do not learn are kept in memory; those that learn are always float32.
         quantize: keep the LLM's layers in 4 bits ("nf4", QLoRA) or 8 bits; vision encoder, projector, embeddings and
             `lm_head` stay as they are. The LLM must then be "lora" or "frozen".

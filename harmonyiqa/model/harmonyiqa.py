@@ -304,6 +304,7 @@ class HarmonyIQA(nn.Module):
         num_items_in_batch: torch.Tensor | float | None = None,
         shifts: torch.Tensor | None = None,
         sentences: torch.Tensor | None = None,
+        pairs: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """Training loss of the model's stage.
 
@@ -315,6 +316,8 @@ class HarmonyIQA(nn.Module):
             num_items_in_batch: labels in the whole step, over all accumulated batches and processes.
             shifts: (N, G, G) in CIEDE2000, what the map head shall draw; its loss is added to the score's.
             sentences: stage 0: (N, L) token ids as the labels of stage 1, learned beside the score.
+            pairs: stages 0 and 2: (P, 2) rows of one scene each, the first of which should score higher; their
+                loss is added to the score's (RankNet, Burges et al., ICML 2005).
 
         Returns:
             `loss`; in stages 0 and 2 also `scores` (N,), on the MOS scale.
@@ -338,7 +341,12 @@ class HarmonyIQA(nn.Module):
             slot = hidden[torch.arange(len(hidden)), begin + len(self.inputs.answer) - 1]
         output = self.score_head(slot)
         goal = (labels.float() - self.settings.mos_mean) / self.settings.mos_std
-        total = F.mse_loss(output, goal, reduction="sum") + len(goal) * (map_loss + sentence_loss)
+        pair_loss: torch.Tensor | float = 0.0
+        if pairs is not None and len(pairs):
+            higher, lower = output[pairs].unbind(1)
+            pair_loss = F.softplus(lower - higher).mean()
+        beside = map_loss + sentence_loss + pair_loss
+        total = F.mse_loss(output, goal, reduction="sum") + len(goal) * beside
         items = len(goal) if num_items_in_batch is None else num_items_in_batch
         return {"loss": total / items, "scores": self._to_mos(output)}
 

@@ -42,6 +42,7 @@ class CompositeDataset(Dataset[dict[str, torch.Tensor]]):
         grid: cells along a side of the map.
         stage: labels are the scores, in stage 1 the sentences; in stage 0 sentences stand beside the scores.
         together: batches that make one step: the processes, which take them in order.
+        ranked: the two images of a scene are compared too, where the batch is paired and there are scores.
 
     Raises:
         UserError: an image takes more than one tile.
@@ -57,12 +58,13 @@ class CompositeDataset(Dataset[dict[str, torch.Tensor]]):
         grid: int,
         stage: Literal[0, 1, 2],
         together: int = 1,
+        ranked: bool = False,
     ) -> None:
         if inputs.image_processor.crop_to_patches:
             raise UserError("learning from photos needs max_tiles 1: a map belongs to one tile")
         self.maker = maker
         self.batches, self.batch_size, self.grid = batches, batch_size, grid
-        self.every, self.together = every, together
+        self.every, self.together, self.ranked = every, together, ranked
         blank = Image.new("RGB", (maker.size, maker.size))
         self.examples = inputs.prepare(blank), inputs.prepare(blank, blank)
         self.inputs, self.stage = inputs, stage
@@ -88,6 +90,8 @@ class CompositeDataset(Dataset[dict[str, torch.Tensor]]):
         mos = [mos_of(severity) for severity in made.severity.tolist()]
         share = F.adaptive_avg_pool2d(made.alpha, self.grid).squeeze(1)
         batch = self._labelled([replace(self.examples[full], pixel_values=own) for own in pixels], mos)
+        if self.ranked and recipe.paired and self.stage != 1:
+            batch["pairs"] = _twins(torch.tensor(mos))
         return {**batch, "shifts": share * made.severity.clamp(max=WORST_DELTA_E)[:, None, None]}
 
     def _labelled(self, examples: list[Example], mos: list[float]) -> dict[str, torch.Tensor]:
@@ -97,6 +101,17 @@ class CompositeDataset(Dataset[dict[str, torch.Tensor]]):
         if self.stage == 1:
             return batch
         return {**batch, "sentences": batch["labels"], "labels": torch.tensor(mos)}
+
+
+def _twins(mos: torch.Tensor) -> torch.Tensor:
+    """(P, 2): rows of one scene in a paired batch, the better one first, where the scores (N,) are clearly apart."""
+    twins = len(mos) // 2
+    rows = torch.arange(twins)
+    pairs = torch.stack([rows + len(mos) - twins, rows], 1)
+    return pairs[mos[pairs[:, 0]] - mos[pairs[:, 1]] > _CLEARLY]
+
+
+_CLEARLY = 1.0  # point of MOS
 
 
 def composites(
@@ -124,7 +139,7 @@ def composites(
     every, batches = settings.reference_every, settings.images // batch_size
     grid = math.isqrt(inputs.tokens_per_tile) * settings.map_cells
     together = PartialState().num_processes
-    return CompositeDataset(maker, inputs, batches, batch_size, every, grid, stage, together)
+    return CompositeDataset(maker, inputs, batches, batch_size, every, grid, stage, together, settings.ranked)
 
 
 def composite_maker(settings: PhotoSettings, cache: Path, split: str, *, tile: int, seed: int) -> BatchMaker:

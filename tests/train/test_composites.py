@@ -162,6 +162,25 @@ def test_the_loss_is_the_scores_and_that_of_the_images_own_map(
         torch.testing.assert_close(model(**batch)["loss"], expected, rtol=1e-4, atol=1e-4)
 
 
+def test_a_scenes_two_images_are_compared_too(model: HarmonyIQA, data: CompositeDataset, monkeypatch) -> None:
+    monkeypatch.setattr(data.maker, "recipe", replace(data.maker.recipe, paired=True))
+    ranked = CompositeDataset(data.maker, model.inputs, 2, 8, 2, GRID, 2, ranked=True)
+    alone, beside_a_reference = ranked[0], ranked[1]
+    assert "pairs" not in beside_a_reference  # these questions are not paired
+    better, worse = alone["pairs"].unbind(1)
+    assert len(better)
+    assert torch.equal(better, worse + 4)
+    assert (alone["labels"][better] - alone["labels"][worse] > 1).all()
+    with torch.no_grad():
+        found = model(**alone)
+        plain = model(**{name: value for name, value in alone.items() if name != "pairs"})["loss"]
+    apart = (found["scores"][better] - found["scores"][worse]) / model.settings.mos_std
+    expected = torch.log1p(torch.exp(-apart)).mean()
+    torch.testing.assert_close(found["loss"] - plain, expected, rtol=1e-3, atol=1e-4)
+    with pytest.raises(UserError, match="off where"):
+        PhotoSettings("photos", images=1, ranked=True)
+
+
 def test_sentences_say_the_same_scores(model: HarmonyIQA, data: CompositeDataset) -> None:
     spoken = CompositeDataset(data.maker, model.inputs, 2, 4, data.every, GRID, 1)
     for index in range(2):
