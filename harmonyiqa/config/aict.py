@@ -98,6 +98,8 @@ class AictOptimSettings:
         batch_size: images a step and process.
         accumulation: steps whose gradients are summed before the weights move.
         max_grad_norm: gradients are scaled down to this norm; 0 leaves them as they are.
+        average: what each step leaves of a running mean of the weights, such as 0.99; the mean is what is validated and
+            kept (Tarvainen and Valpola, NeurIPS 2017). 0: the weights themselves.
         precision: "fp32" or "bf16".
     """
 
@@ -107,10 +109,12 @@ class AictOptimSettings:
     batch_size: int = 4
     accumulation: int = 1
     max_grad_norm: float = 0
+    average: float = 0
     precision: Literal["fp32", "bf16"] = "fp32"
 
     def __post_init__(self) -> None:
         check_loop(self)
+        require("optim.average", self.average, 0 <= self.average < 1, "in [0, 1)")
         require("optim.constant", self.constant, 0 <= self.constant <= 1, "in [0, 1]")
 
 

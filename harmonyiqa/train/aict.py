@@ -12,7 +12,8 @@ from accelerate import PartialState
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import EvalPrediction, TrainingArguments, set_seed
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from transformers import EvalPrediction, TrainerCallback, TrainingArguments, set_seed
 
 from harmonyiqa.config import AictTrainSettings
 from harmonyiqa.data.manifest import read_manifest
@@ -25,7 +26,7 @@ from harmonyiqa.train.trainer import WholeCheckpoints, last_checkpoint
 from harmonyiqa.train.triplets import MadeTriplets, TripletCollator, TripletDataset
 
 log = logging.getLogger(__name__)
-_WEIGHTS = "network.safetensors"
+_WEIGHTS, _MEAN = "network.safetensors", "mean.safetensors"
 
 
 def train_aict(settings: AictTrainSettings, *, resume: bool = False) -> AICT:
@@ -67,6 +68,7 @@ def train_aict(settings: AictTrainSettings, *, resume: bool = False) -> AICT:
     checkpoint = last_checkpoint(folder) if resume else None
     trainer = AictTrainer(
         constant=settings.optim.constant,
+        average=settings.optim.average,
         model=AictLoss(network, settings.loss),
         args=_arguments(settings, len(train)),
         train_dataset=train,
@@ -87,6 +89,7 @@ class AictTrainer(WholeCheckpoints):
 
     Args:
         constant: share of all steps before the rate begins to fall.
+        average: what a step leaves of the running mean of weights, which is validated and kept; 0: no mean.
         options: of transformers' Trainer.
     """
 
@@ -94,9 +97,14 @@ class AictTrainer(WholeCheckpoints):
     optimizer: torch.optim.Optimizer | None
     lr_scheduler: torch.optim.lr_scheduler.LRScheduler | None
 
-    def __init__(self, *, constant: float, **options: Any) -> None:
+    def __init__(self, *, constant: float, average: float = 0, **options: Any) -> None:
         self.constant = constant
         super().__init__(**options)
+        self.mean: AveragedModel | None = None
+        if average:
+            network = self.model.network
+            self.mean = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(average), use_buffers=True)
+            self.add_callback(_Averaging(self.mean, network))
 
     def create_optimizer(self, *_: Any, **__: Any) -> torch.optim.Optimizer:
         """Adam with the paper's betas and epsilon, no weight decay."""
@@ -119,6 +127,18 @@ class AictTrainer(WholeCheckpoints):
             )
         return self.lr_scheduler
 
+    def evaluate(self, *arguments: Any, **options: Any) -> dict[str, float]:
+        """Validation, of the mean of weights if there is one."""
+        if self.mean is None:
+            return super().evaluate(*arguments, **options)
+        network = self.model.network
+        own = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        network.load_state_dict(self.mean.module.state_dict())
+        try:
+            return super().evaluate(*arguments, **options)
+        finally:
+            network.load_state_dict(own)
+
     def prediction_step(
         self,
         model: nn.Module,
@@ -135,13 +155,30 @@ class AictTrainer(WholeCheckpoints):
         folder = Path(output_dir or self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         save_file(self.model.network.state_dict(), folder / _WEIGHTS)  # batch statistics too
+        if self.mean is not None:
+            save_file(self.mean.module.state_dict(), folder / _MEAN)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        self.model.network.load_state_dict(load_file(Path(resume_from_checkpoint) / _WEIGHTS))
+        folder = Path(resume_from_checkpoint)
+        self.model.network.load_state_dict(load_file(folder / _WEIGHTS))
+        if self.mean is not None:
+            self.mean.module.load_state_dict(load_file(folder / _MEAN))
+            self.mean.n_averaged.fill_(self.state.global_step or 1)  # above 0: the mean has begun
 
     def _load_best_model(self) -> None:
         if self.state.best_model_checkpoint is not None:
-            self._load_from_checkpoint(self.state.best_model_checkpoint)
+            name = _WEIGHTS if self.mean is None else _MEAN
+            self.model.network.load_state_dict(load_file(Path(self.state.best_model_checkpoint) / name))
+
+
+class _Averaging(TrainerCallback):
+    """Takes the weights of every step into their mean."""
+
+    def __init__(self, mean: AveragedModel, network: AICT) -> None:
+        self.mean, self.network = mean, network
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self.mean.update_parameters(self.network)
 
 
 def validation_metrics(prediction: EvalPrediction) -> dict[str, float]:

@@ -136,9 +136,11 @@ def test_a_batch_holds_photos_of_their_own_sizes(dark) -> None:
     assert batch["images"][0].dtype == torch.uint8
 
 
-def test_resume_goes_on_where_a_run_was_cut(dark, tmp_path) -> None:
-    whole = train_aict(_settings(dark, tmp_path / "whole"))
-    settings = _settings(dark, tmp_path / "cut")
+@pytest.mark.parametrize("average", [0, 0.9])
+def test_resume_goes_on_where_a_run_was_cut(dark, tmp_path, average) -> None:
+    optim = AictOptimSettings(learning_rate=3e-4, epochs=2, batch_size=4, average=average)
+    whole = train_aict(_settings(dark, tmp_path / "whole", optim=optim))
+    settings = _settings(dark, tmp_path / "cut", optim=optim)
     train_aict(settings)
     (tmp_path / "cut/checkpoint-8/complete").unlink()  # as if killed while writing it
     earlier = last_checkpoint(tmp_path / "cut")
@@ -146,6 +148,22 @@ def test_resume_goes_on_where_a_run_was_cut(dark, tmp_path) -> None:
     assert earlier.name == "checkpoint-4"
     resumed = train_aict(settings, resume=True)
     torch.testing.assert_close(resumed.state_dict(), whole.state_dict(), atol=0, rtol=0)
+
+
+def test_the_mean_of_weights_is_what_is_validated_and_kept(dark, tmp_path) -> None:
+    optim = AictOptimSettings(learning_rate=3e-4, batch_size=4, average=0.75, epochs=0.5)  # two steps
+    found = train_aict(_settings(dark, tmp_path / "mean", optim=optim, max_steps=2)).state_dict()
+    (checkpoint,) = (tmp_path / "mean").glob("checkpoint-2")
+    mean, last = (load_file(checkpoint / f"{name}.safetensors") for name in ("mean", "network"))
+    torch.testing.assert_close(found, mean, atol=0, rtol=0)
+    one = replace(optim, average=0)
+    first = train_aict(
+        _settings(dark, tmp_path / "one", optim=one, max_steps=1)
+    )  # the rate of step 1 is the same
+    name = next(key for key, tensor in found.items() if tensor.ndim == 2)
+    expected = 0.75 * first.state_dict()[name] + 0.25 * last[name]
+    torch.testing.assert_close(mean[name], expected)
+    assert not torch.equal(mean[name], last[name])
 
 
 def test_checkpoints_hold_batch_statistics(run) -> None:
