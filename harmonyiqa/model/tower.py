@@ -20,7 +20,6 @@ from transformers import (
     InternVLVisionModel,
 )
 from transformers import initialization as init
-from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.internvl.modeling_internvl import InternVLVisionEmbeddings
 
 LITE0 = (
@@ -43,7 +42,6 @@ class StemVisionConfig(InternVLVisionConfig):
         stem_stages: each stage's kernel, stride, expansion, channels and number of blocks.
         stem_taps: the stages whose output is used.
         stem_mix: 3 x 3 convolutions that mix neighbours in what was joined.
-        mirrored: look at each image and at its mirror image, except in training, and take the mean of their tokens.
     """
 
     model_type = "harmony_internvl_vision"
@@ -51,7 +49,6 @@ class StemVisionConfig(InternVLVisionConfig):
     stem_stages: list | tuple = LITE0
     stem_taps: list | tuple = (1, 2, 4, 6)
     stem_mix: int = 0
-    mirrored: bool = False
 
 
 class StemInternVLConfig(InternVLConfig):
@@ -179,18 +176,6 @@ class StemVisionModel(InternVLVisionModel):
         super().__init__(config)
         self.embeddings = StemEmbeddings(config)
         self.post_init()
-
-    def forward(
-        self, pixel_values: torch.Tensor, bool_masked_pos: torch.BoolTensor | None = None, **kwargs: Any
-    ) -> Any:
-        """(N, 3, H, W) -> `last_hidden_state` (N, 1 + patches, width), and what InternViT gives beside it."""
-        if self.training or not self.config.mirrored:
-            return super().forward(pixel_values, bool_masked_pos, **kwargs)
-        both = super().forward(torch.cat([pixel_values, pixel_values.flip(3)]), bool_masked_pos, **kwargs)
-        own, mirrored = both.last_hidden_state.chunk(2)
-        columns = pixel_values.shape[3] // self.config.patch_size[1]
-        patches = mirrored[:, 1:].unflatten(1, (-1, columns)).flip(2).flatten(1, 2)
-        return BaseModelOutput(last_hidden_state=(own + torch.cat([mirrored[:, :1], patches], 1)) / 2)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -28,26 +28,6 @@ def test_a_model_with_a_stem_is_saved_and_loaded_like_any_other(tmp_path, noise)
     assert again.score(noise) == model.score(noise)
 
 
-def test_an_image_and_its_mirror_image_are_one_to_a_tower_that_looks_at_both(tmp_path, noise) -> None:
-    checkpoint = make_tiny_model(tmp_path / "c", stem=True)
-    model = start(StartSettings(str(checkpoint), max_tiles=1), TrainableSettings("full", "full"), 2).eval()
-    tower = model.backbone.model.vision_tower
-    pixels = torch.randn(2, 3, 32, 48)
-    with torch.no_grad():
-        nn.init.normal_(tower.embeddings.stem.projection.weight)
-        one, other = (tower(x).last_hidden_state for x in (pixels, pixels.flip(3)))
-        tower.config.mirrored = True
-        both, mirror = (tower(x).last_hidden_state for x in (pixels, pixels.flip(3)))
-    grid = [x[:, 1:].unflatten(1, (4, 6)) for x in (one, other, both, mirror)]
-    torch.testing.assert_close(grid[2], (grid[0] + grid[1].flip(2)) / 2)
-    torch.testing.assert_close(grid[3], grid[2].flip(2))
-    assert (grid[2] - grid[0]).abs().amax() > 1e-3
-    torch.testing.assert_close(tower.train()(pixels).last_hidden_state, one)
-    tower.eval()
-    model.save_pretrained(tmp_path / "m")
-    assert HarmonyIQA.from_pretrained(tmp_path / "m").score(noise) == model.score(noise)
-
-
 def test_lora_finds_the_layers_above_the_stem(tmp_path) -> None:
     checkpoint = make_tiny_model(tmp_path / "c", stem=True)
     model = start(
