@@ -4,7 +4,7 @@ import logging
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -131,13 +131,11 @@ class AictTrainer(WholeCheckpoints):
         """Validation, of the mean of weights if there is one."""
         if self.mean is None:
             return super().evaluate(*arguments, **options)
-        network = self.model.network
-        own = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-        network.load_state_dict(self.mean.module.state_dict())
+        own, self.model.network = self.model.network, cast(AICT, self.mean.module)
         try:
             return super().evaluate(*arguments, **options)
         finally:
-            network.load_state_dict(own)
+            self.model.network = own
 
     def prediction_step(
         self,
@@ -163,7 +161,7 @@ class AictTrainer(WholeCheckpoints):
         self.model.network.load_state_dict(load_file(folder / _WEIGHTS))
         if self.mean is not None:
             self.mean.module.load_state_dict(load_file(folder / _MEAN))
-            self.mean.n_averaged.fill_(self.state.global_step or 1)  # above 0: the mean has begun
+            self.mean.n_averaged.fill_(1)  # at 0 the next step would begin the mean anew
 
     def _load_best_model(self) -> None:
         if self.state.best_model_checkpoint is not None:

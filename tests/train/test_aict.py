@@ -151,15 +151,13 @@ def test_resume_goes_on_where_a_run_was_cut(dark, tmp_path, average) -> None:
 
 
 def test_the_mean_of_weights_is_what_is_validated_and_kept(dark, tmp_path) -> None:
-    optim = AictOptimSettings(learning_rate=3e-4, batch_size=4, average=0.75, epochs=0.5)  # two steps
+    optim = AictOptimSettings(learning_rate=3e-4, batch_size=4, average=0.75)
     found = train_aict(_settings(dark, tmp_path / "mean", optim=optim, max_steps=2)).state_dict()
     (checkpoint,) = (tmp_path / "mean").glob("checkpoint-2")
     mean, last = (load_file(checkpoint / f"{name}.safetensors") for name in ("mean", "network"))
     torch.testing.assert_close(found, mean, atol=0, rtol=0)
-    one = replace(optim, average=0)
-    first = train_aict(
-        _settings(dark, tmp_path / "one", optim=one, max_steps=1)
-    )  # the rate of step 1 is the same
+    one = replace(optim, average=0)  # the first step is the same: its rate has not begun to fall
+    first = train_aict(_settings(dark, tmp_path / "one", optim=one, max_steps=1))
     name = next(key for key, tensor in found.items() if tensor.ndim == 2)
     expected = 0.75 * first.state_dict()[name] + 0.25 * last[name]
     torch.testing.assert_close(mean[name], expected)
