@@ -89,7 +89,7 @@ class AictLossSettings:
 
 @dataclass
 class AictOptimSettings:
-    """Adam; the rate is constant at first, then falls linearly to zero (AICT paper, section 4.1.2).
+    """The optimiser; the rate is constant at first, then falls linearly to zero (AICT paper, section 4.1.2).
 
     Attributes:
         learning_rate: of the first part.
@@ -101,6 +101,7 @@ class AictOptimSettings:
         average: what each step leaves of a running mean of the weights, such as 0.99; the mean is what is validated and
             kept (Tarvainen and Valpola, NeurIPS 2017). 0: the weights themselves.
         precision: "fp32" or "bf16".
+        optimizer: "adam" as in the paper, or "muon": Muon for matrices, Adam for the rest.
     """
 
     learning_rate: float = 5e-5
@@ -111,6 +112,7 @@ class AictOptimSettings:
     max_grad_norm: float = 0
     average: float = 0
     precision: Literal["fp32", "bf16"] = "fp32"
+    optimizer: Literal["adam", "muon"] = "adam"
 
     def __post_init__(self) -> None:
         check_loop(self)

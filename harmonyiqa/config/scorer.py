@@ -97,7 +97,7 @@ class DataSettings:
 
 @dataclass
 class OptimSettings:
-    """AdamW with a cosine schedule.
+    """The optimiser, with a cosine schedule.
 
     Attributes:
         learning_rate: peak learning rate.
@@ -109,7 +109,8 @@ class OptimSettings:
         max_grad_norm: gradients are scaled down to this norm.
         precision: "fp32", "bf16" or "fp16".
         gradient_checkpointing: recompute activations in the backward pass to save memory.
-        optimizer: AdamW with its state in 32 bits, in 8 bits (bitsandbytes), or in 8 bits and paged to the host.
+        optimizer: AdamW with its state in 32 bits, in 8 bits (bitsandbytes), or in 8 bits and paged to the host; or
+            "muon": Muon for matrices, AdamW for the rest, where every weight of a small model learns.
     """
 
     learning_rate: float = 4e-5
@@ -121,7 +122,7 @@ class OptimSettings:
     max_grad_norm: float = 1.0
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
     gradient_checkpointing: bool = True
-    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
+    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw_8bit", "muon"] = "adamw"
 
     def __post_init__(self) -> None:
         check_loop(self)

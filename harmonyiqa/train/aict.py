@@ -69,6 +69,7 @@ def train_aict(settings: AictTrainSettings, *, resume: bool = False) -> AICT:
     trainer = AictTrainer(
         constant=settings.optim.constant,
         average=settings.optim.average,
+        muon=settings.optim.optimizer == "muon",
         model=AictLoss(network, settings.loss),
         args=_arguments(settings, len(train)),
         train_dataset=train,
@@ -85,7 +86,7 @@ def train_aict(settings: AictTrainSettings, *, resume: bool = False) -> AICT:
 
 
 class AictTrainer(WholeCheckpoints):
-    """Trains an `AictLoss`: Adam, constant then linear rate, whole checkpoints, validation by fMSE.
+    """Trains an `AictLoss`: Adam or Muon, constant then linear rate, whole checkpoints, validation by fMSE.
 
     Args:
         constant: share of all steps before the rate begins to fall.
@@ -94,7 +95,6 @@ class AictTrainer(WholeCheckpoints):
     """
 
     model: AictLoss
-    optimizer: torch.optim.Optimizer | None
     lr_scheduler: torch.optim.lr_scheduler.LRScheduler | None
 
     def __init__(self, *, constant: float, average: float = 0, **options: Any) -> None:
@@ -106,13 +106,13 @@ class AictTrainer(WholeCheckpoints):
             self.mean = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(average), use_buffers=True)
             self.add_callback(_Averaging(self.mean, network))
 
-    def create_optimizer(self, *_: Any, **__: Any) -> torch.optim.Optimizer:
-        """Adam with the paper's betas and epsilon, no weight decay."""
-        if self.optimizer is None:
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """Adam with the paper's betas and epsilon, no weight decay; or Muon."""
+        if self.optimizer is None and not self.muon:
             self.optimizer = torch.optim.Adam(
                 self.model.parameters(), self.args.learning_rate, (0.9, 0.999), 1e-8
             )
-        return self.optimizer
+        return super().create_optimizer(model)
 
     def create_scheduler(
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None

@@ -64,6 +64,7 @@ def train_scorer(settings: TrainSettings, *, resume: bool = False) -> HarmonyIQA
 
     checkpoint = last_checkpoint(folder) if resume else None
     trainer = ScorerTrainer(
+        muon=settings.optim.optimizer == "muon",
         model=model,
         args=_arguments(settings, len(train)),
         train_dataset=train,
@@ -154,7 +155,7 @@ def _arguments(settings: TrainSettings, items: int) -> TrainingArguments:
         lr_scheduler_type="cosine",
         warmup_steps=optim.warmup,  # below 1 it is a share of all steps
         weight_decay=optim.weight_decay,
-        **({} if optim.optimizer == "adamw" else {"optim": optim.optimizer}),
+        **({"optim": optim.optimizer} if "8bit" in optim.optimizer else {}),
         fp16=optim.precision == "fp16",
         restore_callback_states_from_checkpoint=True,  # the patience of the early stop
         # a tenth of `every`, or less: a divisor, so that no mean of the loss spans a checkpoint

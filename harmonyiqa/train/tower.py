@@ -61,6 +61,7 @@ def train_tower(settings: TowerTrainSettings, *, resume: bool = False) -> None:
     steps = math.ceil(settings.photos.images / (size * PartialState().num_processes))
     checkpoint = last_checkpoint(folder) if resume else None
     trainer = WholeCheckpoints(
+        muon=settings.optim.optimizer == "muon",
         model=judge,
         args=_arguments(settings, steps),
         train_dataset=Pictures(learnt, settings.photos.images // size, size),

@@ -25,6 +25,7 @@ from harmonyiqa.metrics import MetricError, krcc, plcc, rmse, srcc
 from harmonyiqa.model.harmonyiqa import HarmonyIQA
 from harmonyiqa.model.inputs import Batch
 from harmonyiqa.train.data import Collator
+from harmonyiqa.train.optimizers import muon
 from harmonyiqa.train.runs import write_json
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,30 @@ COMPLETE = "complete"  # written last: the SHA-256 of every other file
 
 
 class WholeCheckpoints(Trainer):
-    """A Trainer that leaves whole checkpoints only."""
+    """A Trainer that leaves whole checkpoints only.
+
+    Args:
+        muon: train matrices with Muon (`harmonyiqa.train.optimizers`) and the rest with AdamW.
+        options: of transformers' Trainer.
+    """
+
+    optimizer: torch.optim.Optimizer | None
+
+    def __init__(self, *, muon: bool = False, **options: Any) -> None:
+        self.muon = muon
+        super().__init__(**options)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """The Trainer's own, by its arguments, or Muon."""
+        if self.optimizer is None and self.muon:
+            model = self.model if model is None else model
+            self.optimizer = muon(
+                model,
+                learning_rate=self.args.learning_rate,
+                weight_decay=self.args.weight_decay,
+                decayed=self.get_decay_parameter_names(model),
+            )
+        return super().create_optimizer(model)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         """Safetensors takes no weights that are laid out with their channels last."""

@@ -136,9 +136,11 @@ def test_a_batch_holds_photos_of_their_own_sizes(dark) -> None:
     assert batch["images"][0].dtype == torch.uint8
 
 
-@pytest.mark.parametrize("average", [0, 0.9])
-def test_resume_goes_on_where_a_run_was_cut(dark, tmp_path, average) -> None:
-    optim = AictOptimSettings(learning_rate=3e-4, epochs=2, batch_size=4, average=average)
+@pytest.mark.parametrize(("average", "optimizer"), [(0, "adam"), (0.9, "muon")])
+def test_resume_goes_on_where_a_run_was_cut(dark, tmp_path, average, optimizer) -> None:
+    optim = AictOptimSettings(
+        learning_rate=3e-4, epochs=2, batch_size=4, average=average, optimizer=optimizer
+    )
     whole = train_aict(_settings(dark, tmp_path / "whole", optim=optim))
     settings = _settings(dark, tmp_path / "cut", optim=optim)
     train_aict(settings)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -67,7 +68,11 @@ def test_only_the_tower_learns_and_the_best_one_is_kept(settings: TowerTrainSett
     assert metrics["best_val_auc_strong"] == max(line["eval_auc_strong"] for line in validated)
 
 
-def test_a_run_goes_on_where_it_stopped(settings: TowerTrainSettings, tmp_path: Path) -> None:
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_run_goes_on_where_it_stopped(
+    settings: TowerTrainSettings, optimizer: Literal["adamw", "muon"]
+) -> None:
+    settings.optim.optimizer = optimizer
     train_tower(settings)
     whole = _weights(Path(settings.out) / "model")
     (Path(settings.out) / "checkpoint-6" / "complete").unlink()  # as if it had been cut off there
