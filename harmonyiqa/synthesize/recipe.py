@@ -116,3 +116,10 @@ def with_twins(altered: Plan, compressed: torch.Tensor, fitting: torch.Tensor) -
         compressed=twice(altered.compressed, compressed),
         paired=True,
     )
+
+
+def twin_rows(count: int) -> torch.Tensor:
+    """(P, 2): each scene's row with nothing to see, and its altered one, in a batch of `count` made by `with_twins`."""
+    twins = count // 2
+    rows = torch.arange(twins)
+    return torch.stack([rows + count - twins, rows], 1)

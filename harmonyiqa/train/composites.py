@@ -22,7 +22,7 @@ from harmonyiqa.errors import UserError
 from harmonyiqa.model.inputs import Example, Inputs
 from harmonyiqa.synthesize.bank import PhotoBank, build_bank
 from harmonyiqa.synthesize.batch import BatchMaker
-from harmonyiqa.synthesize.recipe import Recipe
+from harmonyiqa.synthesize.recipe import Recipe, twin_rows
 from harmonyiqa.synthesize.severity import WORST_DELTA_E, mos_of
 from harmonyiqa.synthesize.transforms import PARAMETRIC, TRANSFER
 
@@ -91,7 +91,7 @@ class CompositeDataset(Dataset[dict[str, torch.Tensor]]):
         share = F.adaptive_avg_pool2d(made.alpha, self.grid).squeeze(1)
         batch = self._labelled([replace(self.examples[full], pixel_values=own) for own in pixels], mos)
         if self.ranked and recipe.paired and self.stage != 1:
-            batch["pairs"] = _twins(torch.tensor(mos))
+            batch["pairs"] = _apart(torch.tensor(mos))
         return {**batch, "shifts": share * made.severity.clamp(max=WORST_DELTA_E)[:, None, None]}
 
     def _labelled(self, examples: list[Example], mos: list[float]) -> dict[str, torch.Tensor]:
@@ -103,11 +103,9 @@ class CompositeDataset(Dataset[dict[str, torch.Tensor]]):
         return {**batch, "sentences": batch["labels"], "labels": torch.tensor(mos)}
 
 
-def _twins(mos: torch.Tensor) -> torch.Tensor:
+def _apart(mos: torch.Tensor) -> torch.Tensor:
     """(P, 2): rows of one scene in a paired batch, the better one first, where the scores (N,) are clearly apart."""
-    twins = len(mos) // 2
-    rows = torch.arange(twins)
-    pairs = torch.stack([rows + len(mos) - twins, rows], 1)
+    pairs = twin_rows(len(mos))
     return pairs[mos[pairs[:, 0]] - mos[pairs[:, 1]] > _CLEARLY]
 
 
