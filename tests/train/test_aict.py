@@ -232,10 +232,10 @@ def test_data_without_truth_or_validation_is_refused(dark, tmp_path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", ["aict_tiny.yaml", "aict_iharmony4.yaml"])
+@pytest.mark.parametrize("config", ["aict_tiny_32.yaml", "aict_iharmony4.yaml"])
 def test_two_processes_train_two_steps_by_a_shipped_config(dark, small_pack, tmp_path, config) -> None:
     photos = (
-        ("--photos.folder", str(small_pack)) if config == "aict_tiny.yaml" else ()
+        ("--photos.folder", str(small_pack)) if config == "aict_tiny_32.yaml" else ()
     )  # the other reads files
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"),
