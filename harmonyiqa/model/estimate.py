@@ -176,8 +176,11 @@ def _weight_bytes(name: str, parameter: nn.Parameter, settings: TrainSettings) -
 
 
 def _optimizer_bytes(learns: list[nn.Parameter], settings: TrainSettings) -> int:
-    """AdamW's two moments. 8-bit ones have a float32 scale for 256 values; tensors below 4,096 stay in 32 bits."""
-    if settings.optim.optimizer == "adamw":
+    """AdamW's two moments. 8-bit ones have a float32 scale for 256 values; tensors below 4,096 stay in 32 bits.
+
+    Muon has one moment for a matrix, and is planned as if it had two.
+    """
+    if settings.optim.optimizer in ("adamw", "muon"):
         return sum(8 * p.numel() + 4 for p in learns)  # and a step counter each
     if settings.optim.optimizer == "paged_adamw_8bit":
         return sum(8 * p.numel() for p in learns if p.numel() < 4096)  # the rest is the host's

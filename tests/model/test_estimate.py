@@ -173,6 +173,7 @@ def test_what_saves_memory_is_planned_to_save_it() -> None:
 
     assert peak() < peak(quantize="8bit") < peak(quantize="none")
     assert peak(optimizer="paged_adamw_8bit") < peak(optimizer="adamw_8bit") < peak()
+    assert peak(optimizer="muon") == peak(optimizer="adamw")
     assert peak() < peak(gradient_checkpointing=False)
     assert peak() < peak(batch_size=2)
 

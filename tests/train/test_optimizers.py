@@ -55,12 +55,11 @@ def test_steps_are_those_of_torch(name: str) -> None:
     torch.manual_seed(0)
     model, twin = Small(), Small()
     twin.load_state_dict(model.state_dict())
-    settings = {"lr": 1e-2, "weight_decay": 0.1}
     ours = muon(model, learning_rate=1e-2, weight_decay=0.1, decayed=["head.weight"])
     parameter, other = model.get_parameter(name), twin.get_parameter(name)
     theirs: torch.optim.Optimizer
     if name == "matrix.weight":
-        theirs = torch.optim.Muon([other], **settings, adjust_lr_fn="match_rms_adamw")
+        theirs = torch.optim.Muon([other], lr=1e-2, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
     else:
         theirs = torch.optim.AdamW([other], lr=1e-2, weight_decay=0.1 if name == "head.weight" else 0)
     before = parameter.detach().clone()
