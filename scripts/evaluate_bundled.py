@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from jsonargparse import auto_cli
@@ -58,10 +59,18 @@ _FAMILY = "family "
 
 @dataclass(frozen=True)
 class Measured:
-    """One number with its interval."""
+    """One number, and what it comes to in every resample."""
 
     value: float
-    interval: Interval | None
+    replicates: Floats
+
+    @property
+    def interval(self) -> Interval | None:
+        """The central 95% of the resamples."""
+        return interval(self.replicates)
+
+    def __sub__(self, other: Self) -> "Measured":
+        return Measured(self.value - other.value, self.replicates - other.replicates)
 
     def __str__(self) -> str:
         if self.interval is None:
@@ -249,7 +258,7 @@ def heat_maps(model: HarmonyIQA, manifest: Manifest, bootstrap: int, seed: int) 
         for name, measured in (("heat map", found), ("another region", other)):
             some = np.array(measured)[here]
             replicates = resample_means(some, resamples.rows(here))
-            overlaps[f"{name}, {place}"] = Measured(float(some.mean()), interval(replicates))
+            overlaps[f"{name}, {place}"] = Measured(float(some.mean()), replicates)
     return overlaps
 
 
@@ -272,6 +281,11 @@ def measure(manifest: Manifest, scores: Floats, bootstrap: int, seed: int) -> di
     scenes = np.array([row.content for row in rows])
     photos = [str(scene).rsplit("-", 1)[0] for scene in scenes]
     resamples = draw(photos, bootstrap, seed)
+
+    def separated(better: NDArray[np.bool_], worse: NDArray[np.bool_]) -> Measured:
+        value = auc(scores[better], scores[worse])
+        return Measured(value, resample_auc(scores, better, worse, resamples))
+
     places = {"all": np.ones(len(rows), bool)} | {str(s): sources == s for s in np.unique(sources)}
     families = np.array([row.method for row in rows])
     shifted = kinds == "strong"
@@ -280,34 +294,27 @@ def measure(manifest: Manifest, scores: Floats, bootstrap: int, seed: int) -> di
         for name in np.unique(families[shifted])
     }
     found: dict[str, dict[str, Measured]] = {}
-    replicates: dict[str, dict[str, Floats]] = {}
     for place, here in places.items():
-        found[place], replicates[place] = {}, {}
+        found[place] = {}
         for name, (high, low) in SEPARATED.items():
             better, worse = (here & np.isin(kinds, kind) for kind in (high, low))
-            if not better.any() or not worse.any():
-                continue
-            replicates[place][name] = resample_auc(scores, better, worse, resamples)
-            found[place][name] = Measured(
-                auc(scores[better], scores[worse]), interval(replicates[place][name])
-            )
+            if better.any() and worse.any():
+                found[place][name] = separated(better, worse)
         chosen = np.flatnonzero(here)
         higher, lower = pairs_within(scenes[chosen], -severity[chosen], GAP)
         judged = right(scores[chosen], higher, lower)
-        replicates[place][PAIRS] = resample_means(judged, resamples.rows(chosen[higher]))
-        found[place][PAIRS] = Measured(float(judged.mean()), interval(replicates[place][PAIRS]))
+        replicates = resample_means(judged, resamples.rows(chosen[higher]))
+        found[place][PAIRS] = Measured(float(judged.mean()), replicates)
     for place, here in by_family.items():
-        value = auc(scores[here & ~shifted], scores[here & shifted])
-        replicate = resample_auc(scores, here & ~shifted, here & shifted, resamples)
-        found[place] = {_STRONG: Measured(value, interval(replicate))}
+        found[place] = {_STRONG: separated(here & ~shifted, here & shifted)}
     found["mean of sources"] = {}
     for name in (*SEPARATED, PAIRS):
-        of = [place for place in places if place != "all" and name in found[place]]
-        if not of:
-            continue
-        values = [found[place][name].value for place in of]
-        mean = np.mean([replicates[place][name] for place in of], axis=0)
-        found["mean of sources"][name] = Measured(float(np.mean(values)), interval(mean))
+        of = [found[place][name] for place in places if place != "all" and name in found[place]]
+        if of:
+            value = float(np.mean([each.value for each in of]))
+            found["mean of sources"][name] = Measured(
+                value, np.mean([each.replicates for each in of], axis=0)
+            )
     return found
 
 
@@ -326,7 +333,7 @@ def markdown(results: dict[str, dict[str, dict[str, Measured]]], manifest: Manif
     parts += [f"## {_STRONG}, by family", table(["", *results], lines)]
     for predictor, places in results.items():
         of = [p for p in places if p not in ("all", "mean of sources") and not p.startswith(_FAMILY)]
-        lines = [[n, *(_short(places[place].get(n)) for place in of)] for n in names]
+        lines = [[n, *(str(places[place].get(n, "")) for place in of)] for n in names]
         parts += [f"## {predictor}, by source", table(["", *of], lines)]
     return "\n\n".join(parts) + "\n"
 
@@ -350,10 +357,6 @@ def more(again: dict[str, dict[str, float]], overlaps: dict[str, dict[str, Measu
             lines = [[name, *(of[name] for of in results.values())] for name in names]
             parts.append(f"\n## {title}\n\n" + table(["", *results], lines) + "\n")
     return "".join(parts)
-
-
-def _short(measured: Measured | None) -> str:
-    return "" if measured is None else f"{measured.value:.2f}"
 
 
 if __name__ == "__main__":

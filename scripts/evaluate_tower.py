@@ -1,9 +1,10 @@
 """What the vision tower alone tells apart on the bundled model's test set, before there is a model around it.
 
     python scripts/evaluate_tower.py runs/bundled_tower_224 work/bundled_test --every 6
+    python scripts/evaluate_tower.py runs/held_out,runs/bundled_tower work/bundled_test --size 128
 
 The newest checkpoint of a `stage: tower` run still has the head that says whether an image was altered; the table is
-that of `evaluate_bundled.py`.
+that of `evaluate_bundled.py`. Of several runs each is compared with the first one too, on the same resamples.
 """
 
 import sys
@@ -26,11 +27,11 @@ from harmonyiqa.train.tower import TowerJudge
 from harmonyiqa.train.trainer import last_checkpoint
 
 
-def main(run: str, folder: str, every: int = 1, size: int = 0, bootstrap: int = 1000, seed: int = 0) -> int:
-    """Measure the tower of a run.
+def main(runs: str, folder: str, every: int = 1, size: int = 0, bootstrap: int = 1000, seed: int = 0) -> int:
+    """Measure the towers of runs.
 
     Args:
-        run: folder of a `stage: tower` run.
+        runs: folders of `stage: tower` runs, with commas between them.
         folder: what `make_bundled_test.py` wrote.
         every: only each so-many-th scene.
         size: side in pixels to which images are brought; 0: the model's own.
@@ -38,9 +39,17 @@ def main(run: str, folder: str, every: int = 1, size: int = 0, bootstrap: int = 
         seed: seed of the resamples.
     """
     manifest = some_scenes(read_manifest(Path(folder) / "manifest.csv"), every)
-    judge, tile = load_judge(Path(run))
-    scores = judged(judge, manifest, size or tile)
-    print(markdown({Path(run).name: measure(manifest, scores, bootstrap, seed)}, manifest))
+    results = {}
+    for run in map(Path, runs.split(",")):
+        judge, tile = load_judge(run)
+        results[run.name] = measure(manifest, judged(judge, manifest, size or tile), bootstrap, seed)
+    first, *others = results
+    for name in others:
+        results[f"{name} less {first}"] = {
+            place: {kind: cell - results[first][place][kind] for kind, cell in cells.items()}
+            for place, cells in results[name].items()
+        }
+    print(markdown(results, manifest))
     return 0
 
 

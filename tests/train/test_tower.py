@@ -102,10 +102,16 @@ def test_a_trained_stem_is_measured_with_its_heads(
             extra = {"severity": severity, "source": "made"}
             rows.append(Row(name, group=kind, method=kind, content=f"{scene}-0", extra=extra))
     write_manifest(rows, tmp_path / "manifest.csv")
-    assert script.main(settings.out, str(tmp_path), every=2, bootstrap=10) == 0
+    again = tmp_path / "again"
+    again.symlink_to(Path(settings.out).resolve())
+    assert script.main(f"{settings.out},{again}", str(tmp_path), every=2, bootstrap=10) == 0
     printed = capsys.readouterr().out
     assert "4 images" in printed
-    assert "untouched / strong" in printed
+    assert f"again less {Path(settings.out).name}" in printed
+    strong = next(line for line in printed.splitlines() if line.startswith("| untouched / strong"))
+    first, second, less = strong.split("|")[2:5]
+    assert first == second
+    assert "0.000 [0.000, 0.000]" in less
     with pytest.raises(UserError, match="not a run of stage tower"):
         script.load_judge(tmp_path)
 
