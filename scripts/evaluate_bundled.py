@@ -17,6 +17,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -64,7 +65,7 @@ class Measured:
     value: float
     replicates: Floats
 
-    @property
+    @cached_property
     def interval(self) -> Interval | None:
         """The central 95% of the resamples."""
         return interval(self.replicates)

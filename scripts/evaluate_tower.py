@@ -1,7 +1,7 @@
 """What the vision tower alone tells apart on the bundled model's test set, before there is a model around it.
 
     python scripts/evaluate_tower.py runs/bundled_tower_224 work/bundled_test --every 6
-    python scripts/evaluate_tower.py runs/held_out,runs/bundled_tower work/bundled_test --size 128
+    python scripts/evaluate_tower.py runs/bundled_tower,runs/held_out work/bundled_test --size 128
 
 The newest checkpoint of a `stage: tower` run still has the head that says whether an image was altered; the table is
 that of `evaluate_bundled.py`. Of several runs each is compared with the first one too, on the same resamples.
